@@ -1,0 +1,62 @@
+# How every part of floe is compiled, and the few shapes a target can have.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf>=1.4)
+pkg_check_modules(LIBELF REQUIRED IMPORTED_TARGET libelf)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(LZMA REQUIRED IMPORTED_TARGET liblzma)
+
+add_library(floe_flags INTERFACE)
+target_include_directories(floe_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_compile_options(floe_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wimplicit-fallthrough>
+  -fno-omit-frame-pointer)
+# g++ 12 reports uninitialised and dangling members inside std headers and coroutine frames that are neither.
+target_compile_options(floe_flags INTERFACE
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>)
+if(FLOE_SANITIZE)
+  target_compile_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-sanitize-recover=all -g)
+  target_link_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE})
+endif()
+target_link_libraries(floe_flags INTERFACE Threads::Threads)
+
+# floe_module(NAME [libraries...]): the folder's sources as one static library, floe::NAME.
+function(floe_module name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  add_library(floe_${name} STATIC ${sources})
+  add_library(floe::${name} ALIAS floe_${name})
+  target_link_libraries(floe_${name} PUBLIC floe_flags ${ARGN})
+endfunction()
+
+# floe_tests(MODULE [libraries...]): tests/MODULE/*.cpp as one Boost.Test program, one ctest entry per file. A file's tests
+# stand in a suite named after the file.
+function(floe_tests module)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${module} ${sources} ${CMAKE_SOURCE_DIR}/tests/main.cpp)
+  target_link_libraries(test_${module} PRIVATE floe_flags Boost::unit_test_framework ${ARGN})
+  target_compile_definitions(test_${module} PRIVATE BOOST_TEST_DYN_LINK FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  foreach(source ${sources})
+    get_filename_component(suite ${source} NAME_WE)
+    add_test(NAME ${module}.${suite} COMMAND test_${module} --run_test=${suite} --log_level=message)
+    set_tests_properties(${module}.${suite} PROPERTIES TIMEOUT 180 LABELS unit SKIP_RETURN_CODE 77)
+  endforeach()
+endfunction()
+
+# floe_fuzz(NAME [libraries...]): fuzz/NAME.cpp as a libFuzzer target with the seed corpus fuzz/corpus/NAME.
+function(floe_fuzz name)
+  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
+  target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_libraries(fuzz_${name} PRIVATE floe_flags ${ARGN})
+  add_test(NAME fuzz.${name}
+           COMMAND ${CMAKE_SOURCE_DIR}/scripts/fuzz-smoke $<TARGET_FILE:fuzz_${name}> ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+  set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+endfunction()
