@@ -1,0 +1,137 @@
+#include "vmm/vm.hpp"
+
+#include "vmm/cpuid.hpp"
+#include "vmm/layout.hpp"
+
+namespace floe::vmm {
+
+using namespace std::chrono_literals;
+
+Result<std::unique_ptr<Vm>> Vm::create(const VmOptions& options) {
+  if (options.cpus == 0) return fail("a machine needs at least one vCPU");
+  auto vm = std::unique_ptr<Vm>(new Vm);
+  auto device = kvm::open_device();
+  if (!device) return fail(std::move(device.error()));
+  vm->kvm_ = std::move(*device);
+  const int most = ::ioctl(vm->kvm_.get(), KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+  if (most > 0 && options.cpus > static_cast<unsigned>(most))
+    return fail("this host's KVM runs at most " + std::to_string(most) + " vCPUs in a machine, " + std::to_string(options.cpus) + " were asked for");
+  const auto fd = kvm::call(vm->kvm_.get(), KVM_CREATE_VM, 0ul, "KVM_CREATE_VM");
+  if (!fd) return fail(fd.error());
+  vm->vm_.reset(*fd);
+  auto ram = GuestRam::create(options.memory_bytes);
+  if (!ram) return fail(std::move(ram.error()));
+  vm->ram_ = std::move(*ram);
+  for (auto step : {vm->create_chips(), vm->map_memory(), vm->create_vcpus(options.cpus)})
+    if (!step) return fail(std::move(step.error()));
+  return vm;
+}
+
+Vm::~Vm() { stop(); }
+
+// All of this comes before the first vCPU: a vCPU created earlier would have no in-kernel APIC.
+Result<> Vm::create_chips() {
+  const int fd = vm_.get();
+  std::uint64_t identity_map = layout::kIdentityMap;
+  ::ioctl(fd, KVM_SET_TSS_ADDR, layout::kTss);  // both matter to VMX without unrestricted guest only
+  ::ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+  const auto chips = kvm::call(fd, KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP");
+  if (!chips) return fail(chips.error());
+  kvm_pit_config pit{};
+  pit.flags = KVM_PIT_SPEAKER_DUMMY;  // the kernel answers port 0x61 as well
+  const auto timer = kvm::call(fd, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2");
+  if (!timer) return fail(timer.error());
+  irqs_ = std::make_unique<IrqRouting>(fd);
+  return {};
+}
+
+Result<> Vm::map_memory() {
+  for (std::size_t i = 0; i < ram_->regions().size(); ++i) {
+    const RamRegion& region = ram_->regions()[i];
+    kvm_userspace_memory_region slot{};
+    slot.slot = memory_slot(i);
+    slot.guest_phys_addr = region.start.value;
+    slot.memory_size = region.bytes;
+    slot.userspace_addr = reinterpret_cast<std::uint64_t>(region.host);
+    const auto mapped = kvm::call(vm_.get(), KVM_SET_USER_MEMORY_REGION, &slot, "KVM_SET_USER_MEMORY_REGION");
+    if (!mapped) return fail(mapped.error());
+  }
+  return {};
+}
+
+Result<> Vm::create_vcpus(unsigned cpus) {
+  const auto run_bytes = kvm::call(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE");
+  if (!run_bytes) return fail(run_bytes.error());
+  const auto supported = supported_cpuid(kvm_.get());
+  if (!supported) return fail(supported.error());
+  for (unsigned index = 0; index < cpus; ++index) {
+    auto vcpu = Vcpu::create(vm_.get(), static_cast<std::size_t>(*run_bytes), index, gate_, {&ports_, &mmio_});
+    if (!vcpu) return fail(std::move(vcpu.error()));
+    kvm::CpuidTable cpuid = cpuid_for(*supported, index, cpus);
+    const auto told = kvm::call((*vcpu)->fd(), kvm::kSetCpuid2, &cpuid, "KVM_SET_CPUID2");
+    if (!told) return fail(told.error());
+    // Nested SVM under QEMU does not exit on XSETBV, so KVM there would go on believing in XCR0 = 1 and the guest's FPU set-up
+    // would fail its own check. Preset to what the guest will write anyway, both agree; elsewhere it changes nothing.
+    kvm_xcrs xcrs{};
+    xcrs.nr_xcrs = 1;
+    xcrs.xcrs[0].value = allowed_xcr0(cpuid);
+    if (xcrs.xcrs[0].value) ::ioctl((*vcpu)->fd(), KVM_SET_XCRS, &xcrs);
+    kvm::MsrTable msrs;
+    msrs.count = 1;
+    msrs.entries[0] = {0x2ff, 0, 0x806};  // MTRRdefType: enabled, write-back, as firmware leaves it
+    ::ioctl((*vcpu)->fd(), kvm::kSetMsrs, &msrs);
+    vcpus_.push_back(std::move(*vcpu));
+  }
+  return {};
+}
+
+void Vm::start(std::function<void(const VcpuEvent&)> on_event) {
+  running_ = true;
+  for (auto& vcpu : vcpus_) vcpu->start(on_event);
+}
+
+void Vm::stop() {
+  if (!running_) return;
+  running_ = false;
+  gate_.stop();
+  for (auto& vcpu : vcpus_) vcpu->request_exit();
+  for (auto& vcpu : vcpus_) vcpu->signal();
+  for (auto& vcpu : vcpus_) vcpu->join();
+}
+
+bool Vm::all_parked(std::uint32_t epoch) const {
+  for (const auto& vcpu : vcpus_)
+    if (vcpu->parked_epoch() != epoch) return false;
+  return true;
+}
+
+// Two passes: every run page first, then every signal, so that the vCPUs come in parallel.
+void Vm::kick(std::uint32_t epoch) {
+  for (auto& vcpu : vcpus_)
+    if (vcpu->parked_epoch() != epoch) vcpu->request_exit();
+  for (auto& vcpu : vcpus_)
+    if (vcpu->parked_epoch() != epoch) vcpu->signal();
+}
+
+bool Vm::freeze(Clock::time_point deadline) {
+  constexpr auto kRekick = 10ms;
+  const std::uint32_t epoch = gate_.advance();
+  kick(epoch);
+  auto next_kick = Clock::now() + kRekick;
+  for (;;) {
+    const std::uint32_t seen = gate_.acknowledgements();
+    if (all_parked(epoch)) return true;
+    const auto now = Clock::now();
+    if (now >= deadline) return false;
+    if (now >= next_kick) {
+      ++rekicks_;
+      kick(epoch);
+      next_kick = now + kRekick;
+    }
+    gate_.wait_acknowledgement(seen, std::min(deadline, next_kick) - now);
+  }
+}
+
+void Vm::thaw() { gate_.advance(); }
+
+}  // namespace floe::vmm

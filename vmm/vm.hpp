@@ -1,0 +1,73 @@
+// A virtual machine without devices: RAM, in-kernel interrupt chips and timer, vCPUs with their CPUID, and the buses that
+// device models are put on. What a kernel needs beyond that is added by Pc (pc.hpp); a test may run its own code on the bare one.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "vmm/irq.hpp"
+#include "vmm/ram.hpp"
+#include "vmm/vcpu.hpp"
+
+namespace floe::vmm {
+
+struct VmOptions {
+  unsigned cpus = 1;
+  std::uint64_t memory_bytes = 0;
+};
+
+class Vm {
+ public:
+  // Errors: no usable /dev/kvm (says why), too many vCPUs, not enough memory.
+  static Result<std::unique_ptr<Vm>> create(const VmOptions& options);
+  ~Vm();
+  Vm(const Vm&) = delete;
+  Vm& operator=(const Vm&) = delete;
+
+  int fd() const { return vm_.get(); }
+  int kvm_fd() const { return kvm_.get(); }
+  GuestRam& ram() { return *ram_; }
+  const GuestRam& ram() const { return *ram_; }
+  Bus& ports() { return ports_; }
+  Bus& mmio() { return mmio_; }
+  IrqRouting& irqs() { return *irqs_; }
+  unsigned cpus() const { return static_cast<unsigned>(vcpus_.size()); }
+  Vcpu& vcpu(unsigned index) { return *vcpus_[index]; }
+  const Vcpu& vcpu(unsigned index) const { return *vcpus_[index]; }
+  std::uint32_t memory_slot(std::size_t region) const { return static_cast<std::uint32_t>(region); }  // KVM slot of ram().regions()[region]
+
+  // Starts every vCPU thread. `on_event` runs on vCPU threads and must not block.
+  void start(std::function<void(const VcpuEvent&)> on_event);
+  // Ends every vCPU thread, wherever it is, and joins it. Idempotent.
+  void stop();
+  bool running() const { return running_; }
+
+  // Brings every vCPU to the gate and returns when all are parked (true) or the deadline passed (false). Either way the guest stays
+  // frozen until thaw(). One caller at a time; allocates nothing. See freeze/frozen.hpp for the scope that owns frozen time.
+  bool freeze(Clock::time_point deadline);
+  void thaw();
+  std::uint64_t rekicks() const { return rekicks_; }  // kicks repeated because a vCPU did not come within 10 ms
+
+ private:
+  Vm() = default;
+  Result<> create_chips();
+  Result<> map_memory();
+  Result<> create_vcpus(unsigned cpus);
+  bool all_parked(std::uint32_t epoch) const;
+  void kick(std::uint32_t epoch);
+
+  UniqueFd kvm_;
+  UniqueFd vm_;
+  std::unique_ptr<GuestRam> ram_;
+  std::unique_ptr<IrqRouting> irqs_;
+  Bus ports_;
+  Bus mmio_;
+  Gate gate_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  bool running_ = false;
+  std::uint64_t rekicks_ = 0;
+};
+
+}  // namespace floe::vmm
