@@ -1,0 +1,63 @@
+#include "walkers/kernel_memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace floe::walkers {
+
+std::optional<std::string> KernelMemory::get_string(Kva kva, std::size_t max) const {
+  std::string text(max, '\0');
+  text.resize(read(kva, std::as_writable_bytes(std::span(text))));
+  const auto end = text.find('\0');
+  if (end == text.npos) return text.size() == max ? std::optional(text) : std::nullopt;
+  text.resize(end);
+  return text;
+}
+
+tl::unexpected<Error> KernelMemory::unreadable(Kva kva, std::size_t bytes, std::string_view what) const {
+  std::byte one;
+  std::size_t good = 0;
+  // Whole pages at a time: readability does not change within one.
+  while (good < bytes && read(kva + good, std::span(&one, 1)) == 1) {
+    const std::uint64_t at = kva.value + good;
+    good += static_cast<std::size_t>(kPageBytes - (at % kPageBytes));
+  }
+  return fail(fmt::format("cannot read {}: {}", what, explain(kva + std::min(good, bytes ? bytes - 1 : 0))));
+}
+
+std::optional<Gpa> PagedMemory::translate(Kva kva) const {
+  const std::uint64_t small_page = kva.value >> kPageShift;
+  Entry& small = small_[small_page % kSmall];
+  if (small.page == small_page) return Gpa(small.gpa + (kva.value & (kPageBytes - 1)));
+
+  constexpr std::uint64_t kLargeMask = (std::uint64_t{1} << kLargeShift) - 1;
+  const std::uint64_t large_page = kva.value >> kLargeShift;
+  Entry& large = large_[large_page % kLarge];
+  if (large.page == large_page) return Gpa(large.gpa + (kva.value & kLargeMask));
+
+  const auto found = tables_.translate(kva);
+  if (!found) return std::nullopt;
+  if (found->page_bytes > kLargeMask)
+    large = {large_page, found->gpa.value - (kva.value & kLargeMask)};
+  else
+    small = {small_page, found->gpa.value - (kva.value & (kPageBytes - 1))};
+  return found->gpa;
+}
+
+std::size_t PagedMemory::read(Kva kva, std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const std::uint64_t at = kva.value + done;
+    if (at < kva.value) break;  // past the top of the address space
+    const auto chunk = std::min<std::size_t>(out.size() - done, kPageBytes - at % kPageBytes);
+    const auto gpa = translate(Kva(at));
+    if (!gpa) break;
+    const std::size_t got = memory_->read(*gpa, out.subspan(done, chunk));
+    done += std::min(got, chunk);
+    if (got < chunk) break;
+  }
+  return done;
+}
+
+}  // namespace floe::walkers

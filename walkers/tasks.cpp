@@ -1,0 +1,246 @@
+#include "walkers/tasks.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <bit>
+#include <unordered_set>
+#include <utility>
+
+#include "walkers/task_names.hpp"
+
+namespace floe::walkers {
+namespace {
+
+// include/linux/sched.h, unchanged through 6.1 .. 7.2. They are macros, so BTF does not have them.
+constexpr std::uint32_t kTaskReport = 0x7f;  // running .. parked, with EXIT_DEAD 0x10 and EXIT_ZOMBIE 0x20
+constexpr std::uint32_t kTaskReportIdle = kTaskReport + 1;
+constexpr std::uint32_t kTaskUninterruptible = 0x2;
+constexpr std::uint32_t kTaskIdle = 0x2 | 0x400;  // TASK_UNINTERRUPTIBLE | TASK_NOLOAD
+constexpr std::uint32_t kTaskRtlockWait = 0x1000;
+constexpr std::uint32_t kTaskFrozen = 0x8000;
+constexpr std::uint32_t kPfKthread = 0x00200000;
+
+constexpr std::size_t kCommBytes = 16;  // TASK_COMM_LEN
+
+struct Offsets {
+  std::uint32_t tasks, pid, tgid, comm, flags, state, exit_state, real_parent;
+  std::optional<std::uint32_t> on_cpu, cpu;
+  // Either the list of threads in signal_struct, or the ring of them through task_struct.thread_group (gone with 6.7).
+  std::optional<std::uint32_t> signal, thread_head, thread_node, thread_group;
+  std::optional<std::uint32_t> rq_idle;
+
+  static Result<Offsets> resolve(const Types& types);
+};
+
+Result<Offsets> Offsets::resolve(const Types& types) {
+  Offsets offsets{};
+  const auto optional = [&](std::string_view path) {
+    const auto found = types.offset(path);
+    return found ? std::optional(*found) : std::nullopt;
+  };
+  const std::array<std::pair<std::string_view, std::uint32_t*>, 7> needed = {{{"task_struct.tasks", &offsets.tasks},
+                                                                              {"task_struct.pid", &offsets.pid},
+                                                                              {"task_struct.tgid", &offsets.tgid},
+                                                                              {"task_struct.comm", &offsets.comm},
+                                                                              {"task_struct.flags", &offsets.flags},
+                                                                              {"task_struct.exit_state", &offsets.exit_state},
+                                                                              {"task_struct.real_parent", &offsets.real_parent}}};
+  for (const auto& [path, offset] : needed) {
+    const auto found = types.offset(path);
+    if (!found) return fail(found.error());
+    *offset = *found;
+  }
+  // `state` became `__state` with 2f064a59a11f (5.14).
+  const auto state = types.offset("task_struct.__state");
+  const auto old_state = state ? state : types.offset("task_struct.state");
+  if (!old_state) return fail(old_state.error());
+  offsets.state = *old_state;
+
+  offsets.on_cpu = optional("task_struct.on_cpu");
+  // task_cpu(): in thread_info since bcf9033e5449 (5.16), in task_struct before.
+  offsets.cpu = optional("task_struct.thread_info.cpu");
+  if (!offsets.cpu) offsets.cpu = optional("task_struct.cpu");
+  offsets.signal = optional("task_struct.signal");
+  offsets.thread_head = optional("signal_struct.thread_head");
+  offsets.thread_node = optional("task_struct.thread_node");
+  offsets.thread_group = optional("task_struct.thread_group");
+  offsets.rq_idle = optional("rq.idle");
+  return offsets;
+}
+
+class TaskWalk {
+ public:
+  TaskWalk(const Kernel& kernel, const Offsets& offsets, WalkBudget budget)
+      : kernel_(kernel), memory_(kernel.memory()), offsets_(offsets), names_(kernel), budget_(budget) {}
+
+  TaskTable run(Kva init_task) {
+    // The head itself, so that a link into its middle ends a chain.
+    seen_.insert(init_task.value);
+    walk_processes(init_task + offsets_.tasks);
+    walk_idle();
+    table_.steps = budget_.taken();
+    if (!budget_.reason().empty()) problem(fmt::format("stopped after {} tasks: {}", table_.tasks.size(), budget_.reason()));
+    return std::move(table_);
+  }
+
+ private:
+  struct Links {
+    std::uint64_t next;
+    std::uint64_t prev;
+  };
+  enum class End { head, broken, budget };
+
+  void problem(std::string text) {
+    table_.complete = false;
+    ++table_.problem_count;
+    if (table_.problems.size() < TaskTable::kMaxProblems) table_.problems.push_back(std::move(text));
+  }
+
+  // Follows a ring of list_heads from `head` until it comes back, one way or the other. `visit` gets each task once and says
+  // whether to go on. A node that was seen before is a loop that misses the head.
+  template <class Visit>
+  End follow(Kva head, std::uint32_t node_offset, bool backwards, const std::string& list, Visit visit) {
+    auto links = memory_.get<Links>(head);
+    if (!links) {
+      problem(memory_.unreadable(head, sizeof(Links), list).value().message);
+      return End::broken;
+    }
+    Kva from = head;
+    for (;;) {
+      const Kva node(backwards ? links->prev : links->next);
+      if (node == head) return End::head;
+      if (!budget_.step()) return End::budget;
+      if (node.value % 8 != 0 || (links = memory_.get<Links>(node), !links)) {
+        problem(fmt::format("{}: the node at {:#x} links to {:#x}, which is no list node", list, from.value, node.value));
+        return End::broken;
+      }
+      if ((backwards ? links->next : links->prev) != from.value) ++table_.torn_links;
+      from = node;
+      if (!visit(node - node_offset)) return End::broken;
+    }
+  }
+
+  void walk_processes(Kva head) {
+    const std::string list = "the process list";
+    const auto visit = [&](Kva task) {
+      if (!seen_.insert(task.value).second) {
+        problem(fmt::format("{} comes back to the task at {:#x} instead of its head", list, task.value));
+        return false;
+      }
+      add(task, table_.tasks);
+      walk_threads(task);
+      return true;
+    };
+    if (follow(head, offsets_.tasks, false, list, visit) != End::broken) return;
+    // What lies behind the break can be had from the other end, up to where this walk came.
+    follow(head, offsets_.tasks, true, list + " backwards", [&](Kva task) { return !seen_.contains(task.value) && visit(task); });
+  }
+
+  void walk_threads(Kva leader) {
+    const auto list = [&] { return fmt::format("the thread list of the task at {:#x}", leader.value); };
+    const auto visit = [&](Kva task) {
+      if (task == leader) return true;
+      if (!seen_.insert(task.value).second) {
+        problem(fmt::format("{} leads to the task at {:#x}, which was seen before", list(), task.value));
+        return false;
+      }
+      add(task, table_.tasks);
+      return true;
+    };
+    if (offsets_.signal && offsets_.thread_head && offsets_.thread_node) {
+      const auto signal = memory_.get<std::uint64_t>(leader + *offsets_.signal);
+      if (!signal || *signal == 0)
+        problem(fmt::format("the task at {:#x} has no signal_struct: its threads are unknown", leader.value));
+      else
+        follow_threads(Kva(*signal) + *offsets_.thread_head, *offsets_.thread_node, visit, list);
+    } else if (offsets_.thread_group) {
+      follow_threads(leader + *offsets_.thread_group, *offsets_.thread_group, visit, list);
+    } else if (!std::exchange(threads_unknown_, true)) {
+      problem("the kernel's BTF has neither signal_struct.thread_head nor task_struct.thread_group: threads are unknown");
+    }
+  }
+
+  template <class Visit, class List>
+  void follow_threads(Kva head, std::uint32_t node_offset, Visit visit, List list) {
+    // Most processes have one thread; their list needs no name.
+    const auto links = memory_.get<Links>(head);
+    const bool alone = links && links->next == links->prev && (links->next == head.value || seen_.contains(links->next - node_offset));
+    if (alone) {
+      // One node, the leader's, whose links lead back to the head: nothing to add.
+      const auto own = memory_.get<Links>(Kva(links->next));
+      if (links->next == head.value || (own && own->next == head.value)) return;
+    }
+    follow(head, node_offset, false, list(), visit);
+  }
+
+  // The CPUs' idle tasks are linked nowhere; each run queue knows its own.
+  void walk_idle() {
+    if (!offsets_.rq_idle) return problem("the kernel's BTF has no rq.idle: idle tasks are unknown");
+    const auto cpus = kernel_.cpu_count();
+    if (!cpus) return problem(fmt::format("idle tasks are unknown: {}", cpus.error().message));
+    for (std::uint32_t cpu = 0; cpu < *cpus && budget_.step(); ++cpu) {
+      const auto rq = kernel_.per_cpu("runqueues", cpu);
+      if (!rq) return problem(fmt::format("idle tasks are unknown: {}", rq.error().message));
+      const auto idle = memory_.get<std::uint64_t>(*rq + *offsets_.rq_idle);
+      if (!idle) {
+        problem(memory_.unreadable(*rq + *offsets_.rq_idle, 8, fmt::format("rq.idle of CPU {}", cpu)).value().message);
+        continue;
+      }
+      if (*idle != 0) add(Kva(*idle), table_.idle);  // null: a possible CPU that was never brought up
+    }
+  }
+
+  void add(Kva address, std::vector<Task>& to) {
+    Task task;
+    task.address = address;
+    const auto pid = memory_.get<std::int32_t>(address + offsets_.pid);
+    const auto tgid = memory_.get<std::int32_t>(address + offsets_.tgid);
+    const auto flags = memory_.get<std::uint32_t>(address + offsets_.flags);
+    auto comm = memory_.get_string(address + offsets_.comm, kCommBytes);
+    if (!pid || !tgid || !flags || !comm) return problem(fmt::format("the task at {:#x} is not readable", address.value));
+    task.pid = *pid;
+    task.tgid = *tgid;
+    task.kernel_thread = (*flags & kPfKthread) != 0;
+    task.comm = names_.name(address, *flags, std::move(*comm));
+
+    const auto state = memory_.get<std::uint32_t>(address + offsets_.state);
+    const auto exit_state = memory_.get<std::uint32_t>(address + offsets_.exit_state);
+    if (state && exit_state) task.state = task_state_letter(*state, *exit_state);
+    if (offsets_.on_cpu)
+      if (const auto on_cpu = memory_.get<std::int32_t>(address + *offsets_.on_cpu)) task.on_cpu = *on_cpu != 0;
+    if (offsets_.cpu) task.cpu = memory_.get<std::uint32_t>(address + *offsets_.cpu);
+    if (const auto parent = memory_.get<std::uint64_t>(address + offsets_.real_parent); parent && *parent != 0)
+      task.ppid = memory_.get<std::int32_t>(Kva(*parent) + offsets_.tgid);
+    to.push_back(std::move(task));
+  }
+
+  const Kernel& kernel_;
+  const KernelMemory& memory_;
+  const Offsets& offsets_;
+  TaskNames names_;
+  WalkBudget budget_;
+  TaskTable table_;
+  std::unordered_set<std::uint64_t> seen_;  // tasks
+  bool threads_unknown_ = false;
+};
+
+}  // namespace
+
+char task_state_letter(std::uint32_t state, std::uint32_t exit_state) {
+  std::uint32_t reported = (state | exit_state) & kTaskReport;
+  if ((state & kTaskIdle) == kTaskIdle) reported = kTaskReportIdle;
+  // Kernels before cfc0b0d6d3a1 (6.13) and 0d6b35283bcf show frozen tasks, and idle ones that are also freezable, as R or D.
+  if ((state & kTaskRtlockWait) != 0 || (state & kTaskFrozen) != 0) reported = kTaskUninterruptible;
+  return "RSDTtXZPI"[std::bit_width(reported)];
+}
+
+Result<TaskTable> tasks(const Kernel& kernel, WalkBudget budget) {
+  const auto init_task = kernel.symbol("init_task");
+  if (!init_task) return fail(init_task.error());
+  const auto offsets = Offsets::resolve(kernel.types());
+  if (!offsets) return fail(offsets.error());
+  return TaskWalk(kernel, *offsets, budget).run(*init_task);
+}
+
+}  // namespace floe::walkers

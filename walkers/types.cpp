@@ -1,0 +1,289 @@
+#include "walkers/types.hpp"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <mutex>
+
+namespace floe::walkers {
+namespace {
+
+constexpr int kMaxPeel = 32;                                // typedefs and qualifiers around one type
+constexpr std::uint32_t kMaxVisits = 65'536;                // members looked at for one path
+constexpr int kMaxNesting = 32;                             // anonymous structs in one another
+constexpr std::uint64_t kMaxBits = std::uint64_t{1} << 34;  // an offset of 2 GiB in bits
+
+// Bytes behind the fixed part of a type record of this kind, or nothing for a kind libbpf 1.4 does not know.
+std::optional<std::size_t> tail_bytes(std::uint32_t info) {
+  const std::size_t entries = BTF_INFO_VLEN(info);
+  switch (BTF_INFO_KIND(info)) {
+    case BTF_KIND_FWD:
+    case BTF_KIND_CONST:
+    case BTF_KIND_VOLATILE:
+    case BTF_KIND_RESTRICT:
+    case BTF_KIND_PTR:
+    case BTF_KIND_TYPEDEF:
+    case BTF_KIND_FUNC:
+    case BTF_KIND_FLOAT:
+    case BTF_KIND_TYPE_TAG:
+      return 0;
+    case BTF_KIND_INT:
+      return sizeof(std::uint32_t);
+    case BTF_KIND_ENUM:
+      return entries * sizeof(struct btf_enum);
+    case BTF_KIND_ENUM64:
+      return entries * sizeof(struct btf_enum64);
+    case BTF_KIND_ARRAY:
+      return sizeof(struct btf_array);
+    case BTF_KIND_STRUCT:
+    case BTF_KIND_UNION:
+      return entries * sizeof(struct btf_member);
+    case BTF_KIND_FUNC_PROTO:
+      return entries * sizeof(struct btf_param);
+    case BTF_KIND_VAR:
+      return sizeof(struct btf_var);
+    case BTF_KIND_DATASEC:
+      return entries * sizeof(struct btf_var_secinfo);
+    case BTF_KIND_DECL_TAG:
+      return sizeof(struct btf_decl_tag);
+    default:
+      return std::nullopt;
+  }
+}
+
+// The header and the frame of every record, in 64-bit arithmetic.
+Result<void> check(std::span<const std::byte> blob) {
+  btf_header header{};
+  if (blob.size() < sizeof header) return fail(fmt::format("BTF of {} bytes has no room for its header", blob.size()));
+  std::memcpy(&header, blob.data(), sizeof header);
+  if (header.magic != Types::kMagic) return fail(fmt::format("BTF magic is {:#x}, not 0xeb9f", header.magic));
+  if (header.version != BTF_VERSION) return fail(fmt::format("BTF version {} is not known", header.version));
+  const std::uint64_t body = header.hdr_len;
+  const std::uint64_t types_end = std::uint64_t{header.type_off} + header.type_len;
+  const std::uint64_t strings_end = std::uint64_t{header.str_off} + header.str_len;
+  if (body < sizeof header || body % 4 != 0 || header.type_off % 4 != 0 || types_end > header.str_off || header.str_len == 0 ||
+      body + strings_end > blob.size())
+    return fail(fmt::format("BTF header is inconsistent: header {}, types {}+{}, strings {}+{} in {} bytes", body, header.type_off,
+                            header.type_len, header.str_off, header.str_len, blob.size()));
+  const auto strings = blob.subspan(body + header.str_off, header.str_len);
+  if (strings.front() != std::byte{0} || strings.back() != std::byte{0}) return fail("BTF string section is not bounded by NULs");
+
+  const auto records = blob.subspan(body + header.type_off, header.type_len);
+  std::size_t at = 0;
+  for (std::uint32_t id = 1; at < records.size(); ++id) {
+    btf_type type{};
+    if (records.size() - at < sizeof type) return fail(fmt::format("BTF type {} is cut off", id));
+    std::memcpy(&type, records.data() + at, sizeof type);
+    at += sizeof type;
+    const auto tail = tail_bytes(type.info);
+    if (!tail) return fail(fmt::format("BTF type {} is of unknown kind {}", id, BTF_INFO_KIND(type.info)));
+    if (*tail > records.size() - at) return fail(fmt::format("BTF type {} is cut off", id));
+    at += *tail;
+  }
+  return {};
+}
+
+bool is_composite(const btf_type* type) {
+  return btf_is_struct(type) || btf_is_union(type);
+}
+
+// "name[3]" -> "name", 3
+struct PathPart {
+  std::string_view name;
+  std::optional<std::uint32_t> index;
+};
+
+std::optional<PathPart> parse_part(std::string_view text) {
+  const auto bracket = text.find('[');
+  if (bracket == text.npos) return text.empty() ? std::nullopt : std::optional(PathPart{text, std::nullopt});
+  if (text.back() != ']') return std::nullopt;
+  std::uint32_t index = 0;
+  const auto digits = text.substr(bracket + 1, text.size() - bracket - 2);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  if (error != std::errc{} || end != digits.data() + digits.size()) return std::nullopt;
+  return PathPart{text.substr(0, bracket), index};
+}
+
+}  // namespace
+
+void Types::Free::operator()(struct btf* btf) const {
+  btf__free(btf);
+}
+
+// Follows one path. Holds the number of members looked at, which bounds what loops of anonymous members can cost.
+class Types::Resolver {
+ public:
+  explicit Resolver(const struct btf* btf) : btf_(btf) {}
+
+  // Without typedefs, qualifiers and tags. Null for a chain that does not end.
+  const btf_type* peel(std::uint32_t id) const {
+    for (int i = 0; i < kMaxPeel; ++i) {
+      const btf_type* type = btf__type_by_id(btf_, id);
+      if (type == nullptr || !(btf_is_mod(type) || btf_is_typedef(type))) return type;
+      id = type->type;
+    }
+    return nullptr;
+  }
+
+  std::optional<Member> find(const btf_type* parent, std::string_view name, int nesting = 0) {
+    if (nesting > kMaxNesting) return std::nullopt;
+    const btf_member* members = btf_members(parent);
+    for (std::uint32_t i = 0; i < btf_vlen(parent); ++i) {
+      if (++visits_ > kMaxVisits) return std::nullopt;
+      Member found{btf_member_bit_offset(parent, i), btf_member_bitfield_size(parent, i), members[i].type};
+      const char* own = btf__name_by_offset(btf_, members[i].name_off);
+      if (own != nullptr && own[0] != '\0') {
+        if (name == own) return with_integer_bits(found);
+        continue;
+      }
+      const btf_type* inner = peel(members[i].type);
+      if (inner == nullptr || !is_composite(inner)) continue;
+      if (auto below = find(inner, name, nesting + 1)) {
+        below->bit_offset += found.bit_offset;
+        return below;
+      }
+    }
+    return std::nullopt;
+  }
+
+  // Steps from an array to one element. A flexible array has 0 elements and any index.
+  bool index(Member& member, std::uint32_t index) const {
+    const btf_type* type = peel(member.type_id);
+    if (type == nullptr || !btf_is_array(type) || member.bits != 0) return false;
+    const struct btf_array* array = ::btf_array(type);
+    const auto bytes = size_of(array->type);
+    if (!bytes || (array->nelems != 0 && index >= array->nelems)) return false;
+    if (*bytes * 8 > kMaxBits || *bytes * 8 * index > kMaxBits) return false;
+    member.bit_offset += *bytes * 8 * index;
+    member.type_id = array->type;
+    return true;
+  }
+
+  // Bytes of a type. Sizes are multiplied up through nested arrays in 64 bits and bounded.
+  std::optional<std::uint64_t> size_of(std::uint32_t id) const {
+    std::uint64_t factor = 1;
+    for (int i = 0; i < kMaxPeel; ++i) {
+      const btf_type* type = peel(id);
+      if (type == nullptr) return std::nullopt;
+      if (btf_is_array(type)) {
+        factor *= ::btf_array(type)->nelems;
+        if (factor > kMaxBits) return std::nullopt;
+        id = ::btf_array(type)->type;
+        continue;
+      }
+      if (btf_is_ptr(type)) return factor * 8;
+      if (btf_is_int(type) || is_composite(type) || btf_is_any_enum(type) || btf_is_float(type) || btf_is_datasec(type))
+        return factor * type->size;
+      return std::nullopt;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  // Before member offsets carried a width, a bit-field was an integer type narrower than its storage.
+  Member with_integer_bits(Member member) const {
+    const btf_type* type = peel(member.type_id);
+    if (member.bits != 0 || type == nullptr || !btf_is_int(type)) return member;
+    if (btf_int_bits(type) != type->size * 8 || btf_int_offset(type) != 0) {
+      member.bits = btf_int_bits(type);
+      member.bit_offset += btf_int_offset(type);
+    }
+    return member;
+  }
+
+  const struct btf* btf_;
+  std::uint32_t visits_ = 0;
+};
+
+Result<Types> Types::parse(std::span<const std::byte> blob) {
+  if (blob.size() > kMaxBytes) return fail(fmt::format("BTF of {} bytes is larger than the {} MiB allowed", blob.size(), kMaxBytes >> 20));
+  if (auto sound = check(blob); !sound) return fail(sound.error());
+  static std::once_flag silenced;
+  std::call_once(silenced, [] { libbpf_set_print(nullptr); });
+
+  Types types;
+  errno = 0;
+  types.btf_.reset(btf__new(blob.data(), static_cast<std::uint32_t>(blob.size())));
+  if (!types.btf_) return fail(Error(errno, fmt::format("libbpf refuses the BTF: {}", std::strerror(errno))));
+
+  const std::uint32_t count = btf__type_cnt(types.btf_.get());
+  types.structs_.reserve(count / 8);
+  for (std::uint32_t id = 1; id < count; ++id) {
+    const btf_type* type = btf__type_by_id(types.btf_.get(), id);
+    if (type == nullptr || !is_composite(type) || type->name_off == 0) continue;
+    const char* name = btf__name_by_offset(types.btf_.get(), type->name_off);
+    if (name == nullptr || name[0] == '\0') continue;
+    const auto [entry, fresh] = types.structs_.try_emplace(name, id);
+    if (!fresh && btf__type_by_id(types.btf_.get(), entry->second)->size < type->size) entry->second = id;
+  }
+  return types;
+}
+
+std::optional<std::uint32_t> Types::find(std::string_view name) const {
+  const auto found = structs_.find(name);
+  if (found == structs_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::size_t Types::count() const {
+  return btf__type_cnt(btf_.get());
+}
+
+Result<Member> Types::member(std::string_view path) const {
+  const auto dot = path.find('.');
+  const auto root = path.substr(0, dot);
+  const auto id = find(root);
+  if (!id) return fail(fmt::format("the kernel's BTF has no struct {}", root));
+  if (dot == path.npos) return fail(fmt::format("\"{}\" names no member", path));
+
+  Resolver resolver(btf_.get());
+  Member at{0, 0, *id};
+  auto rest = path.substr(dot + 1);
+  for (bool more = true; more;) {
+    const auto next = rest.find('.');
+    const auto part = parse_part(rest.substr(0, next));
+    more = next != rest.npos;
+    rest = more ? rest.substr(next + 1) : std::string_view{};
+    if (!part) return fail(fmt::format("\"{}\" is not a path of members", path));
+
+    const btf_type* parent = resolver.peel(at.type_id);
+    auto found = parent != nullptr && is_composite(parent) && at.bits == 0 ? resolver.find(parent, part->name) : std::nullopt;
+    if (!found) return fail(fmt::format("the kernel's BTF has no member {} on the path {}", part->name, path));
+    found->bit_offset += at.bit_offset;
+    at = *found;
+    if (part->index && !resolver.index(at, *part->index))
+      return fail(fmt::format("{} on the path {} is no array with an element {}", part->name, path, *part->index));
+    if (at.bit_offset > kMaxBits) return fail(fmt::format("{} lies {} bits into its struct", path, at.bit_offset));
+  }
+  return at;
+}
+
+Result<std::uint32_t> Types::offset(std::string_view path) const {
+  const auto found = member(path);
+  if (!found) return fail(found.error());
+  if (found->bits != 0 || found->bit_offset % 8 != 0) return fail(fmt::format("{} is a bit-field and has no byte offset", path));
+  return static_cast<std::uint32_t>(found->bit_offset / 8);
+}
+
+Result<std::uint64_t> Types::size(std::string_view path) const {
+  std::uint32_t id = 0;
+  if (path.find('.') == path.npos) {
+    const auto found = find(path);
+    if (!found) return fail(fmt::format("the kernel's BTF has no struct {}", path));
+    id = *found;
+  } else {
+    const auto found = member(path);
+    if (!found) return fail(found.error());
+    if (found->bits != 0) return fail(fmt::format("{} is a bit-field and has no size in bytes", path));
+    id = found->type_id;
+  }
+  const auto bytes = Resolver(btf_.get()).size_of(id);
+  if (!bytes) return fail(fmt::format("the type of {} has no size", path));
+  return *bytes;
+}
+
+}  // namespace floe::walkers

@@ -1,0 +1,33 @@
+// Reading a Linux kernel from the outside.
+//
+// floe learns what a guest's kernel is doing from the guest's memory alone: no agent inside, no symbol file, no knowledge of
+// the version. The layers, each usable by itself:
+//
+//   Memory         guest-physical bytes of an instant: a frozen guest, a snapshot, a core     memory.hpp
+//   VmCoreInfo     the kernel's own note on where it is, found by scanning                     vmcoreinfo.hpp
+//   PageTables     kernel-virtual to guest-physical                                            page_tables.hpp
+//   PagedMemory    kernel-virtual bytes                                                        kernel_memory.hpp
+//   Symbols        names and addresses (kallsyms)                                              symbols.hpp
+//   Types          structs and members (BTF)                                                   types.hpp
+//   Kernel         all of that, opened and proven                                              kernel.hpp
+//   uts(), tasks() one function per question                                                   uts.hpp, tasks.hpp
+//
+//   const auto kernel = walkers::Kernel::open(memory);            // 40 ms; the next snapshot: open(memory, *kernel), < 1 ms
+//   if (!kernel) return fail(kernel.error());
+//   const auto table = walkers::tasks(*kernel);
+//   for (const auto& task : table->tasks) fmt::print("{} {}\n", task.pid, task.comm);
+//
+// The guest is hostile: every pointer, length and count in it is checked, every walk is bounded (WalkBudget) and proof against
+// loops, and what could not be read is absent, with a reason, never zero.
+#pragma once
+
+#include "walkers/budget.hpp"
+#include "walkers/kernel.hpp"
+#include "walkers/kernel_memory.hpp"
+#include "walkers/memory.hpp"
+#include "walkers/page_tables.hpp"
+#include "walkers/symbols.hpp"
+#include "walkers/tasks.hpp"
+#include "walkers/types.hpp"
+#include "walkers/uts.hpp"
+#include "walkers/vmcoreinfo.hpp"
