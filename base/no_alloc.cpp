@@ -1,0 +1,57 @@
+#include "base/no_alloc.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace floe {
+namespace {
+thread_local unsigned open_scopes = 0;
+}
+
+NoAllocScope::NoAllocScope() noexcept { ++open_scopes; }
+NoAllocScope::~NoAllocScope() noexcept { --open_scopes; }
+bool NoAllocScope::active() noexcept { return open_scopes != 0; }
+
+#ifdef NDEBUG
+bool NoAllocScope::enforced() noexcept { return false; }
+#else
+bool NoAllocScope::enforced() noexcept { return true; }
+#endif
+
+}  // namespace floe
+
+#ifndef NDEBUG
+namespace {
+
+void* checked_allocate(std::size_t bytes, std::size_t alignment) noexcept {
+  if (floe::NoAllocScope::active()) {
+    constexpr char kMessage[] = "floe: bug: memory was allocated while the guest was frozen\n";
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+    std::abort();
+  }
+  if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes ? bytes : 1);
+  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
+  if (void* memory = checked_allocate(bytes, alignment)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return allocate_or_throw(bytes, 1); }
+void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes, 1); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) { return allocate_or_throw(bytes, static_cast<std::size_t>(alignment)); }
+void* operator new[](std::size_t bytes, std::align_val_t alignment) { return allocate_or_throw(bytes, static_cast<std::size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#endif

@@ -1,0 +1,25 @@
+#include "cli/exit.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+
+namespace floe::cli {
+namespace {
+
+constexpr std::array kOrder = {Exit::kBug,   Exit::kHostCannot, Exit::kUsage,       Exit::kNoHello, Exit::kGuestPanic,  Exit::kStall,      Exit::kScheduler,
+                               Exit::kDeadline, Exit::kCheckFailed, Exit::kSkipped, Exit::kInterrupted, Exit::kTerminated, Exit::kPass};
+
+auto rank(Exit code) { return std::find(kOrder.begin(), kOrder.end(), code); }
+
+}  // namespace
+
+Verdict worse(Verdict a, Verdict b) { return rank(b.code) < rank(a.code) ? b : a; }
+
+int finish(const Verdict& verdict) {
+  if (!verdict.reason.empty()) fmt::print(stderr, "floe: {}\n", verdict.reason);
+  return static_cast<int>(verdict.code);
+}
+
+}  // namespace floe::cli

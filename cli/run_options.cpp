@@ -1,0 +1,143 @@
+#include "cli/run_options.hpp"
+
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+
+namespace floe::cli {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, nanoseconds& value, const std::string& text) {
+  const auto parse = [&value](const std::string& given) {
+    const auto parsed = parse_duration(given);
+    if (!parsed) throw CLI::ValidationError(parsed.error().message);
+    value = *parsed;
+  };
+  return app.add_option_function<std::string>(flag, parse, text)->type_name("TIME")->default_str(format_duration(value));
+}
+
+// Numbers with an optional K, M or G (powers of 1024).
+CLI::Option* add_bytes(CLI::App& app, const std::string& flag, std::uint64_t& value, const std::string& text) {
+  const auto parse = [&value](const std::string& given) {
+    char* end = nullptr;
+    const double number = std::strtod(given.c_str(), &end);
+    const std::string_view unit = end;
+    const double scale = unit.empty() ? 1 : unit == "K" || unit == "KiB" ? 1024.0 : unit == "M" || unit == "MiB" ? 1048576.0 : unit == "G" || unit == "GiB" ? 1073741824.0 : 0;
+    if (end == given.c_str() || scale == 0 || number < 0 || !std::isfinite(number) || number * scale > 1e15)
+      throw CLI::ValidationError("'" + given + "' is no size: write bytes, or a number with K, M or G");
+    value = static_cast<std::uint64_t>(number * scale);
+  };
+  return app.add_option_function<std::string>(flag, parse, text)->type_name("BYTES");
+}
+
+// FLOE_RING_DEPTH for --ring-depth.
+std::string environment_name(const CLI::Option& option) {
+  std::string name = "FLOE_" + option.get_name(false, false).substr(2);
+  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+constexpr std::string_view kFlags[] = {"--kernel",      "--initrd",        "--append",   "--add",    "--scheduler", "--cpus",  "--memory", "--duration",
+                                       "--boot-timeout", "--snapshot-hz",   "--ring-depth", "--ring-bytes", "--keep-snapshots", "--dump-deadline", "--out",  "--host",
+                                       "--json",        "--quiet",         "--help",     "-h",       "-q", "--inside-initrd", "--inside-retries"};
+
+bool is_flag(std::string_view word) {
+  const auto name = word.substr(0, word.find('='));
+  return std::find(std::begin(kFlags), std::end(kFlags), name) != std::end(kFlags);
+}
+
+}  // namespace
+
+std::uint64_t RunOptions::effective_ring_bytes() const { return ring_bytes ? ring_bytes : std::max<std::uint64_t>(256 * kMiB, memory_bytes() / 2); }
+
+void add_run_flags(CLI::App& app, RunOptions& options) {
+  app.add_option("--kernel", options.kernel, "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
+      ->type_name("FILE");
+  app.add_option("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")->type_name("FILE");
+  app.add_option("--append", options.append, "more words for the kernel command line")->type_name("ARGS");
+  app.add_option("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")->type_name("PATH")->expected(1)->take_all();
+  app.add_option("--scheduler", "a sched_ext scheduler and its arguments, up to the next flag of floe")->type_name("BIN [ARGS...]");
+  app.add_option("--cpus", options.cpus, "vCPUs")->capture_default_str();
+  app.add_option("--memory", options.memory_mib, "guest RAM in MiB")->type_name("MiB")->capture_default_str();
+  add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
+  add_duration(app, "--boot-timeout", options.boot_timeout, "how long to wait for that hello");
+  app.add_option("--snapshot-hz", options.snapshot_hz, "snapshots a second, 0 for none")->type_name("HZ")->capture_default_str();
+  app.add_option("--ring-depth", options.ring_depth, "snapshots kept in memory")->capture_default_str();
+  add_bytes(app, "--ring-bytes", options.ring_bytes, "bound of the ring's memory (default: half the guest's, at least 256M)");
+  app.add_flag("--keep-snapshots", options.keep_snapshots, "write the ring to OUT/snapshots also when the run passes");
+  add_duration(app, "--dump-deadline", options.dump_deadline, "how long rendering a dump may take");
+  app.add_option("--out", options.out, "the run's folder; must not exist or be empty (default: run/DATE-TIME)")->type_name("DIR");
+  app.add_option_function<std::string>(
+         "--host",
+         [&options](const std::string& mode) { options.host = mode == "kvm" ? HostMode::kKvm : mode == "tcg" ? HostMode::kTcg : HostMode::kAuto; },
+         "kvm: this machine's /dev/kvm; tcg: inside a QEMU machine with an emulated CPU; auto: kvm when it works")
+      ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
+      ->default_str("auto");
+  app.add_flag("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
+  app.add_flag("-q,--quiet", options.quiet, "no progress");
+  for (CLI::Option* option : app.get_options())
+    if (option->get_name() != "--help") option->envname(environment_name(*option));
+
+  const auto inside = [&options]() -> RunOptions::Inside& { return options.inside ? *options.inside : options.inside.emplace(); };
+  app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
+  app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
+}
+
+Result<> split_words(std::vector<std::string>& args, RunOptions& options) {
+  std::vector<std::string> rest;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "--") {
+      options.command.assign(args.begin() + static_cast<std::ptrdiff_t>(i) + 1, args.end());
+      if (options.command.empty()) return fail("-- without a COMMAND behind it");
+      break;
+    }
+    const bool attached = args[i].rfind("--scheduler=", 0) == 0;
+    if (args[i] != "--scheduler" && !attached) {
+      rest.push_back(args[i]);
+      continue;
+    }
+    if (attached) options.scheduler.push_back(args[i].substr(12));
+    while (i + 1 < args.size() && args[i + 1] != "--" && !is_flag(args[i + 1])) options.scheduler.push_back(args[++i]);
+    if (options.scheduler.empty()) return fail("--scheduler without a program");
+  }
+  args = std::move(rest);
+  return {};
+}
+
+Result<nanoseconds> parse_duration(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  const std::string_view unit = end;
+  const double scale = unit.empty() || unit == "s" ? 1 : unit == "ms" ? 1e-3 : unit == "us" ? 1e-6 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (end == text.c_str() || scale == 0 || !std::isfinite(number) || number < 0 || number * scale > 1e9)
+    return fail("'" + text + "' is no time: write for example 250ms, 30s, 5m or 1h");
+  return nanoseconds(static_cast<std::int64_t>(number * scale * 1e9));
+}
+
+std::string format_duration(nanoseconds duration) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+  return ms % 1000 == 0 ? fmt::format("{}s", ms / 1000) : fmt::format("{}ms", ms);
+}
+
+Result<> check(const RunOptions& options) {
+  if (options.cpus == 0 || options.cpus > 254) return fail(fmt::format("--cpus {}: 1 to 254 are possible", options.cpus));
+  if (options.memory_mib < 64 || options.memory_mib > (1u << 20)) return fail(fmt::format("--memory {}: 64 to 1048576 MiB are possible", options.memory_mib));
+  if (!(options.snapshot_hz >= 0 && options.snapshot_hz <= 1000)) return fail(fmt::format("--snapshot-hz {}: 0 to 1000 are possible", options.snapshot_hz));
+  if (options.ring_depth == 0 || options.ring_depth > 1'000'000) return fail(fmt::format("--ring-depth {}: 1 to 1000000 are possible", options.ring_depth));
+  if (options.ring_bytes && options.ring_bytes < kMiB) return fail(fmt::format("--ring-bytes {}: at least 1M is needed", options.ring_bytes));
+  if (options.duration.count() == 0) return fail("--duration 0: give a time above zero");
+  if (options.boot_timeout.count() == 0) return fail("--boot-timeout 0: give a time above zero");
+  return {};
+}
+
+}  // namespace floe::cli

@@ -1,0 +1,66 @@
+// What `floe run` was asked to do: the flags, as one plain value, checked for what can be checked without touching the host.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace floe::cli {
+
+enum class HostMode { kAuto, kKvm, kTcg };
+
+struct RunOptions {
+  std::string kernel;
+  std::string initrd;
+  std::string append;
+  std::vector<std::string> add;
+  std::vector<std::string> scheduler;  // BIN ARGS...
+  std::vector<std::string> command;    // after --
+  unsigned cpus = 2;
+  std::uint64_t memory_mib = 512;
+  std::chrono::nanoseconds duration = std::chrono::seconds(30);
+  std::chrono::nanoseconds boot_timeout = std::chrono::seconds(60);
+  double snapshot_hz = 1;
+  unsigned ring_depth = 60;
+  std::uint64_t ring_bytes = 0;  // 0: half the guest's memory, at least 256 MiB
+  bool keep_snapshots = false;
+  std::chrono::nanoseconds dump_deadline = std::chrono::seconds(10);
+  std::string out;
+  HostMode host = HostMode::kAuto;
+  bool json = false;
+  bool quiet = false;
+
+  std::uint64_t memory_bytes() const { return memory_mib << 20; }
+  std::uint64_t effective_ring_bytes() const;
+
+  // Set by a floe outside on the floe it starts inside the outer machine; not for users.
+  struct Inside {
+    std::string initrd;   // packed already: used as it is
+    unsigned retries = 0;  // outer machines that died before this one
+  };
+  std::optional<Inside> inside;
+};
+
+// Adds the flags of `run` to `app`; parsing fills `options`.
+void add_run_flags(CLI::App& app, RunOptions& options);
+
+// `--scheduler BIN [ARGS...]` ends at the next flag of `run` or at `--`; everything behind `--` is COMMAND. Cuts both out of `args`
+// (the words after `floe run`), which a flag parser can then take.
+Result<> split_words(std::vector<std::string>& args, RunOptions& options);
+
+// "250ms", "30s", "5m", "1h", or a bare number of seconds. Errors name the text.
+Result<std::chrono::nanoseconds> parse_duration(const std::string& text);
+std::string format_duration(std::chrono::nanoseconds duration);
+
+// What does not depend on the host: ranges and contradictions. The error names the flag.
+Result<> check(const RunOptions& options);
+
+}  // namespace floe::cli

@@ -1,0 +1,107 @@
+// Takes snapshots of a running guest: whole images, with a pause that does not grow with what changed.
+//
+// One snapshot. (1) Pre-copy, guest running: pages dirtied since the last snapshot are copied into a staging area, again and
+// again while the set of pages dirtied meanwhile shrinks. (2) Freeze: every vCPU parks and captures its own state. (3) In the pause: the
+// few pages dirtied since the last pass are copied, and the devices' state; nothing is hashed, allocated or written. (4) Thaw. (5) On a worker: the staged
+// pages go into the content-addressed store and the ring.
+//
+// Nothing is lost when a snapshot fails (a vCPU did not park, the residual did not fit the staging area, the ring refused it): its
+// pages stay staged or are marked dirty again, and the next snapshot is whole.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "freeze/dirty_source.hpp"
+#include "freeze/frozen.hpp"
+#include "freeze/snapshot_ring.hpp"
+#include "vmm/vm.hpp"
+
+namespace floe::freeze {
+
+// A device whose registers belong into a snapshot. `save` runs in the pause: it neither allocates nor locks, and returns the
+// bytes it wrote.
+struct SavedDevice {
+  std::string name;
+  std::size_t most_bytes = 0;
+  std::function<std::size_t(std::span<std::byte>)> save;
+};
+
+struct SnapshotterOptions {
+  std::chrono::nanoseconds rendezvous_limit = std::chrono::seconds(2);
+  unsigned precopy_passes = 4;         // at most
+  std::uint64_t residual_goal = 64;    // pages: fewer than this are left to the pause
+  std::uint64_t staging_pages = 8192;  // 32 MiB, pre-faulted
+  bool precopy = true;                 // false: everything is copied in the pause, for comparison
+};
+
+enum class TakeResult { kTaken, kRendezvousTimeout, kDidNotFit };
+
+struct Take {
+  TakeResult result = TakeResult::kTaken;
+  SnapshotMeta meta;   // of what was taken; timings also of what was not
+  std::string reason;  // when not taken
+};
+
+class Snapshotter {
+ public:
+  // Chooses and arms the dirty source. `vm` outlives the snapshotter; the ring, on `store`, has as many pages as the VM's RAM.
+  static Result<std::unique_ptr<Snapshotter>> create(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store,
+                                                     std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices, SnapshotterOptions options = {});
+  ~Snapshotter();
+
+  // One snapshot, as tick number `tick`. An error is one of the host (a failing ioctl), not of a tick.
+  engine::task<Take> take(std::uint64_t tick, engine::worker_pool& pool);
+
+  const DirtySource& dirty_source() const { return *source_; }
+
+ private:
+  Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices,
+              SnapshotterOptions options);
+  Result<> allocate();
+  Result<> collect();
+  std::uint64_t pending_pages() const;
+  bool copy_pending();
+  void stage(std::uint32_t page);
+  Result<> store_staged();
+  Result<> push(const SnapshotMeta& meta);
+  Result<> store_and_push(const SnapshotMeta& meta);
+  void return_to_pending();
+  engine::task<> precopy(SnapshotMeta& meta, engine::worker_pool& pool);
+  Result<TakeResult> pause(SnapshotMeta& meta);
+  void save_devices();
+  MachineState machine_state() const;
+
+  vmm::Vm& vm_;
+  SnapshotRing& ring_;
+  std::shared_ptr<PageStore> store_;  // the ring's
+  std::unique_ptr<DirtySource> source_;
+  std::vector<SavedDevice> devices_;
+  SnapshotterOptions options_;
+
+  std::vector<std::uint64_t> pending_;  // pages to copy, one bit each
+  bool first_collect_ = true;
+
+  // The staging area: cell i holds the newest copy of page staged_page_[i].
+  std::byte* staging_ = nullptr;
+  std::vector<std::uint32_t> staged_page_;  // count = size(), never beyond its reserved capacity
+  std::vector<std::uint32_t> cell_of_;      // by page: cell + 1, 0 = not staged
+
+  // Pages of this snapshot that are in the store already, one reference each.
+  std::vector<PageChange> changes_;
+  std::vector<std::uint32_t> change_of_;  // by page: index into changes_ + 1, 0 = none
+
+  std::vector<std::vector<std::byte>> device_state_;  // buffers, filled in the pause
+  std::vector<std::size_t> device_bytes_;
+  std::vector<std::byte> chips_;  // PIC, IOAPIC, PIT, clock
+  std::uint64_t guest_clock_ns_ = 0;
+  std::uint64_t sequence_ = 0;
+};
+
+}  // namespace floe::freeze
