@@ -1,0 +1,238 @@
+#include "freeze/snapshot_ring.hpp"
+
+#include <array>
+#include <boost/test/unit_test.hpp>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <optional>
+#include <random>
+#include <thread>
+#include <vector>
+
+using namespace floe;
+using namespace floe::freeze;
+
+namespace {
+
+using Page = std::array<std::byte, kPageBytes>;
+
+Page page_of(std::uint64_t content) {
+  Page page{};
+  if (content == 0) return page;
+  std::mt19937_64 random(content);
+  const std::size_t words = content % 2 == 0 ? 512 : 32;  // the odd ones compress
+  for (std::size_t n = 0; n < words; ++n) {
+    const std::uint64_t word = random();
+    std::memcpy(page.data() + n * 8, &word, sizeof word);
+  }
+  return page;
+}
+
+struct Rig {
+  std::shared_ptr<PageStore> store;
+  std::optional<SnapshotRing> ring;
+
+  explicit Rig(SnapshotRing::Options options, std::uint64_t store_bytes = 64 << 20) {
+    store = PageStore::create({.byte_limit = store_bytes}).value();
+    ring.emplace(store, options);
+  }
+  Result<> push(std::uint64_t sequence, const std::map<std::uint32_t, std::uint64_t>& contents) {
+    std::vector<PageChange> changes;
+    for (const auto& [page, content] : contents) changes.push_back({page, ring->put(page_of(content)).value()});
+    MachineState machine;
+    machine.vcpus.push_back({0, sequence, 0, 0, std::vector<std::byte>(100)});
+    return ring->push({.sequence = sequence}, std::move(machine), changes);
+  }
+};
+
+void check_view(const SnapshotView& view, const std::vector<std::uint64_t>& image) {
+  BOOST_REQUIRE(view.pages() == image.size());
+  for (std::uint32_t page = 0; page < image.size(); ++page) {
+    Page bytes;
+    BOOST_REQUIRE(view.read(page, 0, bytes));
+    BOOST_REQUIRE((bytes == page_of(image[page])));
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(snapshot_ring)
+
+BOOST_AUTO_TEST_CASE(every_view_equals_the_naive_model) {
+  const std::uint64_t seed = std::random_device{}();
+  BOOST_TEST_MESSAGE("seed " << seed);
+  std::mt19937_64 random(seed);
+  for (const std::size_t depth : {1, 2, 5}) {
+    constexpr std::uint32_t kPages = 70;
+    Rig rig({.pages = kPages, .depth = depth, .byte_limit = 64 << 20});
+    std::vector<std::uint64_t> image(kPages);
+    std::deque<std::vector<std::uint64_t>> model;
+    std::optional<SnapshotView> old;
+    std::vector<std::uint64_t> old_image;
+    for (std::uint64_t sequence = 1; sequence <= 60; ++sequence) {
+      std::map<std::uint32_t, std::uint64_t> changes;
+      for (std::uint64_t n = random() % 20; n > 0; --n) changes[static_cast<std::uint32_t>(random() % kPages)] = random() % 40;
+      for (const auto& [page, content] : changes) image[page] = content;
+      BOOST_REQUIRE(rig.push(sequence, changes));
+      model.push_back(image);
+      if (model.size() > depth) model.pop_front();
+      BOOST_REQUIRE(rig.ring->size() == model.size());
+      rig.ring->compress_cold(2, 5);
+      for (std::size_t n = 0; n < model.size(); ++n) {
+        const SnapshotView view = rig.ring->view(n);
+        BOOST_REQUIRE(view.meta().sequence == sequence - model.size() + 1 + n);
+        BOOST_REQUIRE(view.machine().vcpus.at(0).ip == view.meta().sequence);
+        check_view(view, model[n]);
+      }
+      // One view grows old while the ring moves on.
+      if (sequence % 17 == 3) {
+        old.emplace(rig.ring->view(0));
+        old_image = model.front();
+      }
+      if (old) check_view(*old, old_image);
+    }
+    BOOST_TEST(rig.ring->counters().taken == 60u);
+    BOOST_TEST(rig.ring->counters().evicted == 60 - depth);
+    BOOST_TEST(rig.ring->counters().evicted_for_bytes == 0u);
+    rig.ring.reset();
+    check_view(*old, old_image);
+    old.reset();
+    BOOST_TEST(rig.store->stats().pages == 0u);
+    BOOST_TEST(rig.store->bytes_in_use() == 0u);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(pages_that_did_not_change_are_not_listed) {
+  Rig rig({.pages = 10, .depth = 4, .byte_limit = 64 << 20});
+  BOOST_REQUIRE(rig.push(1, {{0, 5}, {3, 6}}));
+  BOOST_REQUIRE(rig.push(2, {{0, 5}, {3, 7}, {9, 0}}));
+  BOOST_TEST(rig.ring->changes(1).size() == 1u);
+  BOOST_TEST(rig.ring->counters().unchanged_pages == 2u);
+  check_view(rig.ring->newest(), {5, 0, 0, 7, 0, 0, 0, 0, 0, 0});
+}
+
+BOOST_AUTO_TEST_CASE(the_byte_bound_evicts_as_many_as_needed) {
+  constexpr std::uint64_t kLimit = 200 * kPageBytes;
+  Rig rig({.pages = 1000, .depth = 60, .byte_limit = kLimit});
+  std::uint64_t content = 2;
+  for (std::uint64_t sequence = 1; sequence <= 40; ++sequence) {
+    std::map<std::uint32_t, std::uint64_t> changes;
+    for (std::uint32_t page = 0; page < 20; ++page) changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+    BOOST_REQUIRE(rig.ring->bytes() <= kLimit);
+  }
+  BOOST_TEST(rig.ring->size() >= 7u);
+  BOOST_TEST(rig.ring->size() <= 10u);
+  BOOST_TEST(rig.ring->counters().evicted == 40 - rig.ring->size());
+  BOOST_TEST(rig.ring->counters().evicted_for_bytes == rig.ring->counters().evicted);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_fit_is_refused_and_costs_no_history) {
+  constexpr std::uint64_t kLimit = 200 * kPageBytes;
+  Rig rig({.pages = 1000, .depth = 60, .byte_limit = kLimit});
+  std::uint64_t content = 2;
+  std::vector<std::uint64_t> image(1000);
+  std::deque<std::vector<std::uint64_t>> model;
+  for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) {
+    std::map<std::uint32_t, std::uint64_t> changes;
+    for (std::uint32_t page = 0; page < 20; ++page) image[page] = changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+    model.push_back(image);
+  }
+  const std::uint64_t before = rig.ring->bytes();
+  std::map<std::uint32_t, std::uint64_t> huge;
+  for (std::uint32_t page = 10; page < 250; ++page) huge[page] = content += 2;
+  const auto refused = rig.push(6, huge);
+  BOOST_REQUIRE(!refused);
+  BOOST_TEST(refused.error().code == ENOSPC);
+  BOOST_TEST_MESSAGE(refused.error().message);
+  BOOST_TEST(refused.error().message.find("--ring-bytes") != std::string::npos);
+  BOOST_TEST(rig.ring->counters().did_not_fit == 1u);
+  BOOST_TEST(rig.ring->counters().evicted == 0u);
+  BOOST_TEST(rig.ring->bytes() == before);
+  for (std::size_t n = 0; n < model.size(); ++n) check_view(rig.ring->view(n), model[n]);
+  BOOST_REQUIRE(rig.push(7, {{0, content + 2}}));
+
+  // The bound that the message names is enough.
+  const std::string& message = refused.error().message;
+  const std::uint64_t named = std::stoull(message.substr(message.find("--ring-bytes ") + 13));
+  for (const std::uint64_t limit : {named, named - 1}) {
+    Rig other({.pages = 1000, .depth = 60, .byte_limit = limit});
+    std::map<std::uint32_t, std::uint64_t> base;
+    for (std::uint32_t page = 0; page < 20; ++page) base[page] = model.back()[page];
+    BOOST_REQUIRE(other.push(1, base));
+    const auto pushed = other.push(2, huge);
+    BOOST_TEST_INFO((pushed ? std::string("taken") : pushed.error().message));
+    BOOST_TEST(pushed.has_value() == (limit == named));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_base_that_cannot_fit_is_refused) {
+  Rig rig({.pages = 100, .depth = 3, .byte_limit = 20 * kPageBytes});
+  std::map<std::uint32_t, std::uint64_t> all;
+  for (std::uint32_t page = 0; page < 100; ++page) all[page] = 2 * page + 2;
+  BOOST_TEST(!rig.push(1, all));
+  BOOST_TEST(rig.ring->size() == 0u);
+  BOOST_TEST(rig.store->stats().pages == 0u);
+  BOOST_REQUIRE(rig.push(2, {{5, 8}}));
+  check_view(rig.ring->newest(), [] {
+    std::vector<std::uint64_t> image(100);
+    image[5] = 8;
+    return image;
+  }());
+}
+
+BOOST_AUTO_TEST_CASE(a_full_store_makes_room_by_evicting) {
+  Rig rig({.pages = 4000, .depth = 60, .byte_limit = 1 << 30}, 8 << 20);
+  std::uint64_t content = 2;
+  for (std::uint64_t sequence = 1; sequence <= 20; ++sequence) {
+    std::map<std::uint32_t, std::uint64_t> changes;
+    for (std::uint32_t page = 0; page < 300; ++page) changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+    BOOST_REQUIRE(rig.store->stats().arena_bytes <= 8u << 20);
+  }
+  BOOST_TEST(rig.ring->counters().evicted > 10u);
+  BOOST_TEST(rig.ring->size() >= 3u);
+}
+
+BOOST_AUTO_TEST_CASE(a_list_out_of_order_is_refused_and_leaks_nothing) {
+  Rig rig({.pages = 10, .depth = 3, .byte_limit = 64 << 20});
+  for (const auto& bad : {std::vector<std::uint32_t>{3, 3}, {4, 2}, {10}, {0xffff'ffff}}) {
+    std::vector<PageChange> changes;
+    for (const std::uint32_t page : bad) changes.push_back({page, rig.store->put(page_of(page + 1)).value()});
+    BOOST_TEST(!rig.ring->push({}, {}, changes));
+  }
+  BOOST_TEST(rig.store->stats().pages == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(pinned_pages_do_not_stop_the_ring) {
+  constexpr std::uint64_t kLimit = 100 * kPageBytes;
+  Rig rig({.pages = 100, .depth = 60, .byte_limit = kLimit});
+  std::uint64_t content = 2;
+  std::map<std::uint32_t, std::uint64_t> changes;
+  for (std::uint32_t page = 0; page < 20; ++page) changes[page] = content += 2;
+  BOOST_REQUIRE(rig.push(1, changes));
+  auto view = std::make_unique<SnapshotView>(rig.ring->newest());
+  for (std::uint64_t sequence = 2; sequence <= 20; ++sequence) {
+    for (std::uint32_t page = 0; page < 20; ++page) changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+    BOOST_REQUIRE(rig.ring->bytes() <= kLimit);
+  }
+  const std::uint64_t pinned = rig.store->bytes_in_use();
+  BOOST_TEST(pinned > kLimit);
+  std::vector<std::uint64_t> image(100);
+  for (std::uint32_t page = 0; page < 20; ++page) image[page] = 4 + 2 * page;
+  // The last reader may be another thread.
+  std::thread([&] {
+    check_view(*view, image);
+    view.reset();
+  }).join();
+  BOOST_TEST(rig.store->bytes_in_use() < pinned);
+  BOOST_TEST(rig.store->bytes_in_use() <= kLimit);
+  rig.ring.reset();
+  BOOST_TEST(rig.store->bytes_in_use() == 0u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
