@@ -1,0 +1,48 @@
+// The devices that make a bare Vm a PC that a stock kernel boots on: serial port, CMOS clock, ACPI power registers, and a PCI
+// host with one virtio-console.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "vmm/pci.hpp"
+#include "vmm/power.hpp"
+#include "vmm/rtc.hpp"
+#include "vmm/serial.hpp"
+#include "vmm/virtio_console.hpp"
+#include "vmm/vm.hpp"
+
+namespace floe::vmm {
+
+class Pc {
+ public:
+  // All run on vCPU threads (console_wake also on whichever thread serves the console) and must not block.
+  struct Callbacks {
+    std::function<void(std::span<const std::byte>)> serial_output;
+    std::function<void()> console_wake;  // console().take() or service() has something to do
+    std::function<void(PowerEvent)> power;
+  };
+
+  // Puts the devices on the VM's buses, before its vCPUs start. `vm` outlives the Pc.
+  static Result<std::unique_ptr<Pc>> create(Vm& vm, Callbacks callbacks);
+  ~Pc();
+
+  VirtioConsole& console() { return *console_; }
+  Serial16550& serial() { return *serial_; }
+  CmosRtc& rtc() { return rtc_; }
+
+ private:
+  Pc(Vm& vm, Callbacks callbacks);
+
+  Callbacks callbacks_;
+  IoapicLine serial_irq_;
+  std::unique_ptr<Serial16550> serial_;
+  CmosRtc rtc_;
+  PciHost pci_;
+  std::unique_ptr<PowerDevices> power_;
+  std::unique_ptr<MsixVectors> console_vectors_;
+  std::unique_ptr<VirtioConsole> console_;
+};
+
+}  // namespace floe::vmm
