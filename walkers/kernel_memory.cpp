@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 namespace floe::walkers {
 
@@ -13,6 +14,24 @@ std::optional<std::string> KernelMemory::get_string(Kva kva, std::size_t max) co
   if (end == text.npos) return text.size() == max ? std::optional(text) : std::nullopt;
   text.resize(end);
   return text;
+}
+
+std::optional<std::uint64_t> KernelMemory::get_number(Kva object, Field field) const {
+  std::uint64_t value = 0;
+  if (!std::has_single_bit(field.bytes) || field.bytes > sizeof value) return std::nullopt;
+  const auto bytes = std::as_writable_bytes(std::span(&value, 1)).first(static_cast<std::size_t>(field.bytes));
+  if (!read_all(object + field.offset, bytes)) return std::nullopt;
+  return value;  // little-endian, as x86-64 hosts and guests are
+}
+
+std::optional<std::string> KernelMemory::get_string(Kva object, Field field) const {
+  return get_string(object + field.offset, static_cast<std::size_t>(std::min<std::uint64_t>(field.bytes, 256)));
+}
+
+std::optional<Kva> KernelMemory::get_pointer(Kva object, Field field) const {
+  const auto value = get<std::uint64_t>(object + field.offset);
+  if (!value || *value == 0) return std::nullopt;
+  return Kva(*value);
 }
 
 tl::unexpected<Error> KernelMemory::unreadable(Kva kva, std::size_t bytes, std::string_view what) const {

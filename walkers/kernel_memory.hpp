@@ -17,6 +17,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "walkers/field.hpp"
 #include "walkers/memory.hpp"
 #include "walkers/page_tables.hpp"
 
@@ -55,6 +56,16 @@ class KernelMemory {
   // A NUL-terminated string in a field of `max` bytes: what stands before the NUL, or all of it when there is none.
   // Nothing when a byte before the NUL is unreadable.
   std::optional<std::string> get_string(Kva kva, std::size_t max) const;
+
+  // A member of the struct at `object`, by its own width: an unsigned number of 1, 2, 4 or 8 bytes, zero-extended. Nothing when
+  // it is unreadable or has another width.
+  std::optional<std::uint64_t> get_number(Kva object, Field field) const;
+
+  // A member that is a char array, as get_string() reads it; at most 256 bytes whatever BTF says.
+  std::optional<std::string> get_string(Kva object, Field field) const;
+
+  // A member that is a pointer. A null one is absent, like an unreadable one.
+  std::optional<Kva> get_pointer(Kva object, Field field) const;
 
   // The error of a failed read of `bytes` bytes: names the first unreadable byte.
   tl::unexpected<Error> unreadable(Kva kva, std::size_t bytes, std::string_view what) const;

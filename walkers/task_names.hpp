@@ -23,13 +23,13 @@ class TaskNames {
  private:
   std::string worker_name(Kva kthread, std::string comm) const;
   std::string worker_id(Kva worker, Kva pool, const std::string& comm) const;
-  std::optional<Kva> pointer(Kva from, const std::optional<std::uint32_t>& offset) const;
+  std::optional<Kva> pointer(Kva object, const std::optional<Field>& field) const;
 
   const KernelMemory& memory_;
   bool formats_ids_ = false;  // the kernel has format_worker_id()
-  std::optional<std::uint32_t> worker_private_, full_name_, data_;
-  std::optional<std::uint32_t> current_work_, desc_, pool_, rescue_wq_, worker_id_;
-  std::optional<std::uint32_t> wq_name_, pool_cpu_, pool_id_, pool_attrs_, attrs_nice_;
+  std::optional<Field> worker_private_, full_name_, data_;
+  std::optional<Field> current_work_, desc_, pool_, rescue_wq_, worker_id_;
+  std::optional<Field> wq_name_, pool_cpu_, pool_id_, pool_attrs_, attrs_nice_;
 };
 
 }  // namespace floe::walkers

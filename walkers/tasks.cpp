@@ -21,63 +21,61 @@ constexpr std::uint32_t kTaskRtlockWait = 0x1000;
 constexpr std::uint32_t kTaskFrozen = 0x8000;
 constexpr std::uint32_t kPfKthread = 0x00200000;
 
-constexpr std::size_t kCommBytes = 16;  // TASK_COMM_LEN
-
-struct Offsets {
-  std::uint32_t tasks, pid, tgid, comm, flags, state, exit_state, real_parent;
-  std::optional<std::uint32_t> on_cpu, cpu;
+struct Fields {
+  Field tasks, pid, tgid, comm, flags, state, exit_state, real_parent;
+  std::optional<Field> on_cpu, cpu;
   // Either the list of threads in signal_struct, or the ring of them through task_struct.thread_group (gone with 6.7).
-  std::optional<std::uint32_t> signal, thread_head, thread_node, thread_group;
-  std::optional<std::uint32_t> rq_idle;
+  std::optional<Field> signal, thread_head, thread_node, thread_group;
+  std::optional<Field> rq_idle;
 
-  static Result<Offsets> resolve(const Types& types);
+  static Result<Fields> resolve(const Types& types);
 };
 
-Result<Offsets> Offsets::resolve(const Types& types) {
-  Offsets offsets{};
-  const auto optional = [&](std::string_view path) {
-    const auto found = types.offset(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  const std::array<std::pair<std::string_view, std::uint32_t*>, 7> needed = {{{"task_struct.tasks", &offsets.tasks},
-                                                                              {"task_struct.pid", &offsets.pid},
-                                                                              {"task_struct.tgid", &offsets.tgid},
-                                                                              {"task_struct.comm", &offsets.comm},
-                                                                              {"task_struct.flags", &offsets.flags},
-                                                                              {"task_struct.exit_state", &offsets.exit_state},
-                                                                              {"task_struct.real_parent", &offsets.real_parent}}};
-  for (const auto& [path, offset] : needed) {
-    const auto found = types.offset(path);
+Result<Fields> Fields::resolve(const Types& types) {
+  Fields fields{};
+  const std::array<std::pair<std::string_view, Field*>, 7> needed = {{{"task_struct.tasks", &fields.tasks},
+                                                                      {"task_struct.pid", &fields.pid},
+                                                                      {"task_struct.tgid", &fields.tgid},
+                                                                      {"task_struct.comm", &fields.comm},
+                                                                      {"task_struct.flags", &fields.flags},
+                                                                      {"task_struct.exit_state", &fields.exit_state},
+                                                                      {"task_struct.real_parent", &fields.real_parent}}};
+  for (const auto& [path, field] : needed) {
+    const auto found = types.field(path);
     if (!found) return fail(found.error());
-    *offset = *found;
+    *field = *found;
   }
   // `state` became `__state` with 2f064a59a11f (5.14).
-  const auto state = types.offset("task_struct.__state");
-  const auto old_state = state ? state : types.offset("task_struct.state");
-  if (!old_state) return fail(old_state.error());
-  offsets.state = *old_state;
+  const auto state = types.field("task_struct.__state");
+  const auto any_state = state ? state : types.field("task_struct.state");
+  if (!any_state) return fail(any_state.error());
+  fields.state = *any_state;
 
-  offsets.on_cpu = optional("task_struct.on_cpu");
+  const auto optional = [&](std::string_view path) {
+    const auto found = types.field(path);
+    return found ? std::optional(*found) : std::nullopt;
+  };
+  fields.on_cpu = optional("task_struct.on_cpu");
   // task_cpu(): in thread_info since bcf9033e5449 (5.16), in task_struct before.
-  offsets.cpu = optional("task_struct.thread_info.cpu");
-  if (!offsets.cpu) offsets.cpu = optional("task_struct.cpu");
-  offsets.signal = optional("task_struct.signal");
-  offsets.thread_head = optional("signal_struct.thread_head");
-  offsets.thread_node = optional("task_struct.thread_node");
-  offsets.thread_group = optional("task_struct.thread_group");
-  offsets.rq_idle = optional("rq.idle");
-  return offsets;
+  fields.cpu = optional("task_struct.thread_info.cpu");
+  if (!fields.cpu) fields.cpu = optional("task_struct.cpu");
+  fields.signal = optional("task_struct.signal");
+  fields.thread_head = optional("signal_struct.thread_head");
+  fields.thread_node = optional("task_struct.thread_node");
+  fields.thread_group = optional("task_struct.thread_group");
+  fields.rq_idle = optional("rq.idle");
+  return fields;
 }
 
 class TaskWalk {
  public:
-  TaskWalk(const Kernel& kernel, const Offsets& offsets, WalkBudget budget)
-      : kernel_(kernel), memory_(kernel.memory()), offsets_(offsets), names_(kernel), budget_(budget) {}
+  TaskWalk(const Kernel& kernel, const Fields& fields, WalkBudget budget)
+      : kernel_(kernel), memory_(kernel.memory()), fields_(fields), names_(kernel), budget_(budget) {}
 
   TaskTable run(Kva init_task) {
     // The head itself, so that a link into its middle ends a chain.
     seen_.insert(init_task.value);
-    walk_processes(init_task + offsets_.tasks);
+    walk_processes(init_task + fields_.tasks.offset);
     walk_idle();
     table_.steps = budget_.taken();
     if (!budget_.reason().empty()) problem(fmt::format("stopped after {} tasks: {}", table_.tasks.size(), budget_.reason()));
@@ -132,9 +130,9 @@ class TaskWalk {
       walk_threads(task);
       return true;
     };
-    if (follow(head, offsets_.tasks, false, list, visit) != End::broken) return;
+    if (follow(head, fields_.tasks.offset, false, list, visit) != End::broken) return;
     // What lies behind the break can be had from the other end, up to where this walk came.
-    follow(head, offsets_.tasks, true, list + " backwards", [&](Kva task) { return !seen_.contains(task.value) && visit(task); });
+    follow(head, fields_.tasks.offset, true, list + " backwards", [&](Kva task) { return !seen_.contains(task.value) && visit(task); });
   }
 
   void walk_threads(Kva leader) {
@@ -148,14 +146,14 @@ class TaskWalk {
       add(task, table_.tasks);
       return true;
     };
-    if (offsets_.signal && offsets_.thread_head && offsets_.thread_node) {
-      const auto signal = memory_.get<std::uint64_t>(leader + *offsets_.signal);
-      if (!signal || *signal == 0)
+    if (fields_.signal && fields_.thread_head && fields_.thread_node) {
+      const auto signal = memory_.get_pointer(leader, *fields_.signal);
+      if (!signal)
         problem(fmt::format("the task at {:#x} has no signal_struct: its threads are unknown", leader.value));
       else
-        follow_threads(Kva(*signal) + *offsets_.thread_head, *offsets_.thread_node, visit, list);
-    } else if (offsets_.thread_group) {
-      follow_threads(leader + *offsets_.thread_group, *offsets_.thread_group, visit, list);
+        follow_threads(*signal + fields_.thread_head->offset, fields_.thread_node->offset, visit, list);
+    } else if (fields_.thread_group) {
+      follow_threads(leader + fields_.thread_group->offset, fields_.thread_group->offset, visit, list);
     } else if (!std::exchange(threads_unknown_, true)) {
       problem("the kernel's BTF has neither signal_struct.thread_head nor task_struct.thread_group: threads are unknown");
     }
@@ -176,48 +174,48 @@ class TaskWalk {
 
   // The CPUs' idle tasks are linked nowhere; each run queue knows its own.
   void walk_idle() {
-    if (!offsets_.rq_idle) return problem("the kernel's BTF has no rq.idle: idle tasks are unknown");
+    if (!fields_.rq_idle) return problem("the kernel's BTF has no rq.idle: idle tasks are unknown");
     const auto cpus = kernel_.cpu_count();
     if (!cpus) return problem(fmt::format("idle tasks are unknown: {}", cpus.error().message));
     for (std::uint32_t cpu = 0; cpu < *cpus && budget_.step(); ++cpu) {
       const auto rq = kernel_.per_cpu("runqueues", cpu);
       if (!rq) return problem(fmt::format("idle tasks are unknown: {}", rq.error().message));
-      const auto idle = memory_.get<std::uint64_t>(*rq + *offsets_.rq_idle);
-      if (!idle) {
-        problem(memory_.unreadable(*rq + *offsets_.rq_idle, 8, fmt::format("rq.idle of CPU {}", cpu)).value().message);
-        continue;
-      }
-      if (*idle != 0) add(Kva(*idle), table_.idle);  // null: a possible CPU that was never brought up
+      const auto idle = memory_.get_number(*rq, *fields_.rq_idle);
+      if (!idle)
+        problem(memory_.unreadable(*rq + fields_.rq_idle->offset, 8, fmt::format("rq.idle of CPU {}", cpu)).value().message);
+      else if (*idle != 0)  // null: a possible CPU that was never brought up
+        add(Kva(*idle), table_.idle);
     }
   }
 
   void add(Kva address, std::vector<Task>& to) {
     Task task;
     task.address = address;
-    const auto pid = memory_.get<std::int32_t>(address + offsets_.pid);
-    const auto tgid = memory_.get<std::int32_t>(address + offsets_.tgid);
-    const auto flags = memory_.get<std::uint32_t>(address + offsets_.flags);
-    auto comm = memory_.get_string(address + offsets_.comm, kCommBytes);
+    const auto pid = memory_.get_number(address, fields_.pid);
+    const auto tgid = memory_.get_number(address, fields_.tgid);
+    const auto flags = memory_.get_number(address, fields_.flags);
+    auto comm = memory_.get_string(address, fields_.comm);
     if (!pid || !tgid || !flags || !comm) return problem(fmt::format("the task at {:#x} is not readable", address.value));
-    task.pid = *pid;
-    task.tgid = *tgid;
+    task.pid = static_cast<std::int32_t>(*pid);
+    task.tgid = static_cast<std::int32_t>(*tgid);
     task.kernel_thread = (*flags & kPfKthread) != 0;
-    task.comm = names_.name(address, *flags, std::move(*comm));
+    task.comm = names_.name(address, static_cast<std::uint32_t>(*flags), std::move(*comm));
 
-    const auto state = memory_.get<std::uint32_t>(address + offsets_.state);
-    const auto exit_state = memory_.get<std::uint32_t>(address + offsets_.exit_state);
-    if (state && exit_state) task.state = task_state_letter(*state, *exit_state);
-    if (offsets_.on_cpu)
-      if (const auto on_cpu = memory_.get<std::int32_t>(address + *offsets_.on_cpu)) task.on_cpu = *on_cpu != 0;
-    if (offsets_.cpu) task.cpu = memory_.get<std::uint32_t>(address + *offsets_.cpu);
-    if (const auto parent = memory_.get<std::uint64_t>(address + offsets_.real_parent); parent && *parent != 0)
-      task.ppid = memory_.get<std::int32_t>(Kva(*parent) + offsets_.tgid);
+    const auto state = memory_.get_number(address, fields_.state);
+    const auto exit_state = memory_.get_number(address, fields_.exit_state);
+    if (state && exit_state) task.state = task_state_letter(static_cast<std::uint32_t>(*state), static_cast<std::uint32_t>(*exit_state));
+    if (fields_.on_cpu)
+      if (const auto on_cpu = memory_.get_number(address, *fields_.on_cpu)) task.on_cpu = *on_cpu != 0;
+    if (fields_.cpu)
+      if (const auto cpu = memory_.get_number(address, *fields_.cpu)) task.cpu = static_cast<std::uint32_t>(*cpu);
+    if (const auto parent = memory_.get_pointer(address, fields_.real_parent))
+      if (const auto ppid = memory_.get_number(*parent, fields_.tgid)) task.ppid = static_cast<std::int32_t>(*ppid);
     to.push_back(std::move(task));
   }
 
   const Kernel& kernel_;
   const KernelMemory& memory_;
-  const Offsets& offsets_;
+  const Fields& fields_;
   TaskNames names_;
   WalkBudget budget_;
   TaskTable table_;
@@ -238,9 +236,9 @@ char task_state_letter(std::uint32_t state, std::uint32_t exit_state) {
 Result<TaskTable> tasks(const Kernel& kernel, WalkBudget budget) {
   const auto init_task = kernel.symbol("init_task");
   if (!init_task) return fail(init_task.error());
-  const auto offsets = Offsets::resolve(kernel.types());
-  if (!offsets) return fail(offsets.error());
-  return TaskWalk(kernel, *offsets, budget).run(*init_task);
+  const auto fields = Fields::resolve(kernel.types());
+  if (!fields) return fail(fields.error());
+  return TaskWalk(kernel, *fields, budget).run(*init_task);
 }
 
 }  // namespace floe::walkers

@@ -269,6 +269,14 @@ Result<std::uint32_t> Types::offset(std::string_view path) const {
   return static_cast<std::uint32_t>(found->bit_offset / 8);
 }
 
+Result<Field> Types::field(std::string_view path) const {
+  const auto start = offset(path);
+  if (!start) return fail(start.error());
+  const auto bytes = size(path);
+  if (!bytes) return fail(bytes.error());
+  return Field{*start, *bytes};
+}
+
 Result<std::uint64_t> Types::size(std::string_view path) const {
   std::uint32_t id = 0;
   if (path.find('.') == path.npos) {

@@ -19,6 +19,7 @@
 #include <unordered_map>
 
 #include "base/result.hpp"
+#include "walkers/field.hpp"
 
 struct btf;
 
@@ -44,6 +45,9 @@ class Types {
 
   // The same in bytes. Errors also for a bit-field and for a member that does not start on a byte.
   Result<std::uint32_t> offset(std::string_view path) const;
+
+  // Offset and size together. Errors as of both.
+  Result<Field> field(std::string_view path) const;
 
   // Bytes of a struct or union by name ("task_struct"), or of the member a path ends in ("task_struct.comm": 16).
   Result<std::uint64_t> size(std::string_view path) const;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -19,14 +18,10 @@ Result<Uts> uts(const Kernel& kernel) {
                                                                        {"machine", &result.machine}}};
   for (const auto& [name, text] : fields) {
     const auto path = fmt::format("uts_namespace.name.{}", name);
-    const auto offset = kernel.types().offset(path);
-    if (!offset) return fail(offset.error());
-    const auto size = kernel.types().size(path);
-    if (!size) return fail(size.error());
-    // 65 bytes in every kernel (__NEW_UTS_LEN + 1); a BTF that says otherwise is not taken at its word.
-    const auto bytes = static_cast<std::size_t>(std::min<std::uint64_t>(*size, 256));
-    auto value = kernel.memory().get_string(*place + *offset, bytes);
-    if (!value) return kernel.memory().unreadable(*place + *offset, bytes, path);
+    const auto field = kernel.types().field(path);
+    if (!field) return fail(field.error());
+    auto value = kernel.memory().get_string(*place, *field);
+    if (!value) return kernel.memory().unreadable(*place + field->offset, 1, path);
     *text = std::move(*value);
   }
   return result;
