@@ -1,0 +1,417 @@
+#include "engine/loop.hpp"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+
+#include "engine/ops.hpp"
+#include "engine/ring.hpp"
+#include "engine/stream_base.hpp"
+
+namespace floe::engine {
+namespace {
+
+using detail::promise_base;
+
+// A pass resumes this many tasks, or works this long, before it looks at the ring and the timers again.
+constexpr unsigned kResumesPerPass = 64;
+constexpr nanos kNanosPerPass = 200'000;
+// The exact clock costs 23 ns, a resume some 3: it is read once in so many.
+constexpr unsigned kResumesPerClockRead = 8;
+
+constinit thread_local loop* tls_loop = nullptr;
+
+nanos read_clock(clockid_t which) {
+  timespec now{};
+  clock_gettime(which, &now);
+  return now.tv_sec * nanos{1'000'000'000} + now.tv_nsec;
+}
+
+void print_stall(const stall& seen) {
+  std::fprintf(stderr, "floe engine: task '%.*s' held the loop for %lld ms\n", static_cast<int>(seen.task.size()), seen.task.data(),
+               static_cast<long long>(seen.held.count() / 1'000'000));
+}
+
+}  // namespace
+
+loop::loop(loop_options options) : options_(std::move(options)), ring_(std::make_unique<detail::ring>()), root_(*this) {
+  if (!options_.on_stall) options_.on_stall = print_stall;
+}
+
+Result<std::unique_ptr<loop>> loop::create(loop_options options) {
+  std::unique_ptr<loop> made(new loop(std::move(options)));
+  if (auto opened = made->open(); !opened) return fail(std::move(opened.error()));
+  tls_loop = made.get();
+  return made;
+}
+
+Result<> loop::open() {
+  if (auto opened = ring_->open(options_.submission_entries, options_.completion_entries); !opened) return opened;
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return fail_errno(errno, "eventfd");
+  doorbell_ = std::make_shared<detail::doorbell>(std::move(event));
+  rough_now_ = now_nanos();
+  return {};
+}
+
+loop::~loop() {
+  if (running_) detail::broken("a loop was destroyed while it runs");
+  if (doorbell_ != nullptr) {
+    run_notes();
+    doorbell_->close();
+  }
+  drain_orphans();
+  if (tls_loop == this) tls_loop = nullptr;
+}
+
+loop& loop::current() {
+  if (tls_loop == nullptr) detail::broken("no engine loop on this thread");
+  return *tls_loop;
+}
+
+loop* loop::current_or_null() {
+  return tls_loop;
+}
+
+nanos loop::now_nanos() const {
+  rough_now_ = options_.clock != nullptr ? options_.clock->now_nanos() : read_clock(CLOCK_MONOTONIC);
+  return rough_now_;
+}
+
+const char* loop::intern(std::string_view name) {
+  if (!recent_name_.empty() && recent_name_ == name) return recent_name_.data();
+  const auto [place, fresh] = names_.emplace(name);
+  recent_name_ = *place;
+  return place->c_str();
+}
+
+void loop::inject(fault_plan plan) {
+  stop_at_suspension_ = plan.stop_at_suspension == 0 ? 0 : suspensions_ + plan.stop_at_suspension;
+  operations_until_failure_ = plan.fail_operation;
+  injected_error_ = plan.error;
+}
+
+bool loop::injected_failure(int& result) {
+  if (operations_until_failure_ == 0 || --operations_until_failure_ != 0) [[likely]]
+    return false;
+  result = -injected_error_;
+  return true;
+}
+
+// ---- running ------------------------------------------------------------------------------------------------------------------
+
+void loop::start(promise_base& child, context& ctx, const char* name) {
+  child.ctx = &ctx;
+  child.name = name;
+  make_ready(child);
+}
+
+void loop::start_root(promise_base& main, std::string_view name, bool& done) {
+  if (running_) detail::broken("run() was called from inside the loop");
+  bind_to_thread();
+  main.owner = &done;
+  main.on_done = [](promise_base&, void* flag) { *static_cast<bool*>(flag) = true; };
+  start(main, root_, intern(name));
+}
+
+void loop::bind_to_thread() {
+  const auto self = static_cast<std::uint64_t>(syscall(SYS_gettid));
+  if (!bound_) {
+    if (auto enabled = ring_->enable(); !enabled) detail::broken(enabled.error().message.c_str());
+    thread_ = self;
+    bound_ = true;
+  }
+  if (thread_ != self) detail::broken("a loop runs on one thread for ever; this is another one");
+  tls_loop = this;
+}
+
+void loop::drive(const bool& done) {
+  running_ = true;
+  last_look_ = coarse_now();
+  while (!done) {
+    ++counters_.passes;
+    if (!doorbell_->empty()) run_notes();
+    if (!timers_.empty()) fire_timers();
+    dispatch_ready(done);
+    if (done) break;
+    look_at_ring();
+    walk_completions(done);
+  }
+  current_context_ = nullptr;
+  current_name_ = "loop";
+  running_ = false;
+}
+
+void loop::fire_timers() {
+  const nanos now = now_nanos();
+  while (timers_.next() <= now) {
+    detail::timer_node& timer = timers_.pop();
+    ++counters_.timers_fired;
+    timer.fire(timer);
+  }
+}
+
+void loop::dispatch_ready(const bool& done) {
+  unsigned resumed = 0;
+  nanos began = 0;
+  while (!ready_.empty() && !done) {
+    resume(ready_.pop());
+    if (slice_over_after(++resumed, began)) {
+      ++counters_.bounded_passes;
+      return;
+    }
+  }
+}
+
+bool loop::slice_over_after(unsigned resumed, nanos& began) const {
+  if (resumed >= kResumesPerPass) return true;
+  if (resumed % kResumesPerClockRead != 0) return false;
+  const nanos now = now_nanos();
+  if (began == 0) began = now;
+  return now - began > kNanosPerPass;
+}
+
+// checkpoint() asks: has this task worked long enough for others to have a turn? The clock starts with the first question.
+bool loop::slice_is_over() {
+  const nanos now = now_nanos();
+  if (slice_began_ == 0) slice_began_ = now;
+  return now - slice_began_ > kNanosPerPass;
+}
+
+void loop::resume(promise_base& task) {
+  ++resumes_;
+  current_context_ = task.ctx;
+  current_name_ = task.name;
+  slice_began_ = 0;
+  task.self.resume();
+  while (graveyard_ != nullptr) [[unlikely]] {
+    promise_base& ended = *graveyard_;
+    graveyard_ = ended.next;
+    ended.self.destroy();
+  }
+  if (options_.stall_threshold.count() != 0) check_stall();
+}
+
+nanos loop::coarse_now() const {
+  return options_.clock != nullptr ? options_.clock->now_nanos() : read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+// The coarse clock (3 ns) moves with the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
+void loop::check_stall() {
+  const nanos now = coarse_now();
+  const nanos held = now - last_look_;
+  last_look_ = now;
+  if (held < options_.stall_threshold.count()) [[likely]]
+    return;
+  ++counters_.stalls;
+  options_.on_stall({current_name_, nanoseconds(held)});
+}
+
+// ---- the ring -----------------------------------------------------------------------------------------------------------------
+
+void loop::look_at_ring() {
+  if (ready_.empty() && backlog_.empty() && !ring_->has_completion()) {
+    sleep();
+    last_look_ = coarse_now();
+  } else if (ring_->unsubmitted() != 0 || ring_->kernel_has_more()) {
+    enter(false, kNever);
+  }
+}
+
+void loop::sleep() {
+  const nanos next = timers_.next();
+  if (options_.clock != nullptr && options_.clock->jumps() && next != kNever && external_work_ == 0) {
+    enter(false, kNever);  // whatever completes by itself comes before time moves
+    if (!ring_->has_completion() && doorbell_->empty()) options_.clock->jump_to(next);
+    return;
+  }
+  if (!doorbell_armed_) arm_doorbell();
+  nanos until = options_.clock != nullptr ? kNever : next;
+  if (until != kNever && timers_.next_is_precise()) {
+    until -= options_.precise_window.count();
+    if (now_nanos() >= until) return spin_until(next);
+  }
+  // Only a wait that submits nothing needs the backstop: after any completion the next wait is of that kind. It spares the 75 ns that a
+  // timeout costs in a busy loop.
+  bool backstop = false;
+  if (ring_->unsubmitted() == 0) {
+    const nanos limit = saturating_add(read_clock(CLOCK_MONOTONIC), options_.longest_sleep.count());
+    backstop = limit < until;
+    until = std::min(until, limit);
+  }
+  if (!doorbell_->try_park()) return;
+  ++counters_.sleeps;
+  enter(true, until);
+  doorbell_->unpark();
+  // Notes without a completion: the eventfd's poll said nothing although somebody posted.
+  if (backstop && !ring_->has_completion() && !doorbell_->empty() && read_clock(CLOCK_MONOTONIC) >= until) ++counters_.lost_wakes;
+}
+
+void loop::spin_until(nanos at) {
+  while (now_nanos() < at) {
+    if (ring_->has_completion() || !doorbell_->empty()) return;
+    if (ring_->unsubmitted() != 0 || ring_->kernel_has_more()) return enter(false, kNever);
+    __builtin_ia32_pause();
+  }
+}
+
+void loop::enter(bool wait, nanos deadline) {
+  for (unsigned attempt = 0;; ++attempt) {
+    ++counters_.enters;
+    if (ring_->overflown()) ++counters_.overflows;
+    const int error = ring_->enter(wait, deadline);
+    if (error == 0 || error == EINTR || error == ETIME) return;
+    if (error != EBUSY && error != EAGAIN) detail::broken(("io_uring_enter: " + std::string(std::strerror(error))).c_str());
+    // The kernel takes no more until completions are taken off, or is short of memory.
+    if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
+    if (!ring_->has_completion()) sched_yield();
+    while (ring_->has_completion()) {
+      const io_uring_cqe entry = ring_->take();
+      backlog_.push_back({entry.user_data, entry.res, entry.flags});
+    }
+    wait = false;
+  }
+}
+
+void loop::walk_completions(const bool& done) {
+  resumed_in_walk_ = 0;
+  if (!backlog_.empty()) [[unlikely]] {
+    const auto taken = std::exchange(backlog_, {});
+    for (const backlog_entry& entry : taken) complete(entry.user_data, entry.result, entry.flags);
+  }
+  // As many as there are now: what completes meanwhile waits for the next pass.
+  for (unsigned left = ring_->completions(); left != 0; --left) {
+    const io_uring_cqe entry = ring_->take();
+    complete(entry.user_data, entry.res, entry.flags);
+  }
+  static_cast<void>(done);
+}
+
+void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
+  void* const whose = reinterpret_cast<void*>(user_data & ~detail::kTagMask);
+  switch (static_cast<detail::tag>(user_data & detail::kTagMask)) {
+    case detail::tag::operation: {
+      ++counters_.completions;
+      promise_base& waiter = static_cast<detail::operation*>(whose)->complete(result, flags);
+      // Straight from the completion into the task, unless a deadline may say otherwise or the pass has had its share.
+      if (deadline_contexts_ == 0 && resumed_in_walk_ < kResumesPerPass) {
+        ++resumed_in_walk_;
+        ++counters_.from_completion;
+        resume(waiter);
+      } else {
+        make_ready(waiter);
+      }
+      return;
+    }
+    case detail::tag::stream:
+      ++counters_.completions;
+      static_cast<detail::stream_base*>(whose)->on_completion(result, flags);
+      return;
+    case detail::tag::doorbell:
+      if ((flags & IORING_CQE_F_MORE) == 0) doorbell_armed_ = false;  // by an overflow, or a kernel without multishot poll
+      return;
+    case detail::tag::ignored:
+      return;
+  }
+}
+
+void loop::submit(const detail::request& what, const void* target, detail::tag whose) {
+  io_uring_sqe* entry = ring_->try_get();
+  while (entry == nullptr) [[unlikely]] {
+    ++counters_.flushes;
+    enter(false, kNever);
+    entry = ring_->try_get();
+  }
+  *entry = io_uring_sqe{};
+  entry->opcode = what.opcode;
+  entry->flags = what.flags;
+  entry->ioprio = what.ioprio;
+  entry->fd = what.fd;
+  entry->off = what.offset;
+  entry->addr = what.address;
+  entry->len = what.length;
+  entry->rw_flags = static_cast<int>(what.op_flags);
+  entry->buf_group = what.buffer_group;
+  entry->user_data = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
+  ++counters_.operations;
+}
+
+void loop::submit_cancel(const void* target, detail::tag whose) {
+  detail::request what;
+  what.opcode = IORING_OP_ASYNC_CANCEL;
+  what.flags = IOSQE_CQE_SKIP_SUCCESS;
+  what.address = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
+  ++counters_.cancels;
+  --counters_.operations;
+  submit(what, nullptr, detail::tag::ignored);
+}
+
+void loop::arm_doorbell() {
+  doorbell_->silence();  // a level left over would complete the new poll at once, for ever
+  detail::request what = detail::make_request(IORING_OP_POLL_ADD, doorbell_->fd(), nullptr, 0, 0, POLLIN);
+  what.length = IORING_POLL_ADD_MULTI;
+  --counters_.operations;
+  submit(what, nullptr, detail::tag::doorbell);
+  doorbell_armed_ = true;
+}
+
+void loop::add_timer(detail::timer_node& timer, nanos at) {
+  timers_.insert(timer, at);
+  if (timers_.size() > counters_.timers_peak) counters_.timers_peak = timers_.size();
+}
+
+// The kernel may still write into the buffers of streams that were given up. Wait for their last completions.
+void loop::drain_orphans() {
+  if (!bound_ || streams_.empty()) return;
+  for (int round = 0; round < 1000 && !streams_.empty(); ++round) {
+    const nanos until = saturating_add(read_clock(CLOCK_MONOTONIC), 10'000'000);
+    enter(true, until);
+    bool done = false;
+    walk_completions(done);
+    bool armed = false;
+    for (const detail::stream_base* stream : streams_) armed = armed || (stream->orphan() && stream->armed());
+    if (!armed) break;
+  }
+  if (!streams_.empty()) detail::broken("a stream, or a chunk of one, outlives its loop");
+}
+
+// ---- what can be asked ---------------------------------------------------------------------------------------------------------
+
+loop_counters loop::counters() const {
+  loop_counters all = counters_;
+  all.resumes = resumes_;
+  all.ready = ready_.size();
+  all.ready_peak = ready_peak_;
+  all.aged = ready_.aged();
+  all.timers = timers_.size();
+  all.notes = notes_;
+  all.rings = doorbell_->rings();
+  for (const detail::stream_base* stream : streams_) all.orphans += stream->orphan() ? 1 : 0;
+  all.frames = frame_pool::counters();
+  return all;
+}
+
+std::size_t loop::submissions_queued() const {
+  return ring_->unsubmitted();
+}
+bool loop::supports(std::uint8_t opcode) const {
+  return ring_->supports(opcode);
+}
+
+std::string loop::features() const {
+  const unsigned flags = ring_->setup_flags();
+  std::string text = (flags & IORING_SETUP_DEFER_TASKRUN) != 0 ? "defer" : (flags & IORING_SETUP_COOP_TASKRUN) != 0 ? "coop" : "plain";
+  if (ring_->has_absolute_wait()) text += " abs-timer";
+  if (ring_->has_no_iowait()) text += " no-iowait";
+  if (ring_->supports(49)) text += " read-multishot";
+  return text;
+}
+
+}  // namespace floe::engine

@@ -1,0 +1,79 @@
+// One io_uring, driven without liburing's submit path (liburing sets it up and maps it). Private to the engine.
+//
+// Kernel interface: include/uapi/linux/io_uring.h. Debian 12's header and liburing 2.3 are older than the kernels floe runs on, so the
+// newer constants stand here and every feature is asked for at run time. The ring is created disabled and enabled by the thread that
+// will drive it (SINGLE_ISSUER binds it to the enabling task).
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.hpp"
+#include "engine/context.hpp"
+#include "engine/request.hpp"
+
+namespace floe::engine::detail {
+
+inline constexpr unsigned kEnterAbsTimer = 1U << 5;  // IORING_ENTER_ABS_TIMER, Linux 6.12
+inline constexpr unsigned kEnterNoIowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
+inline constexpr unsigned kFeatNoIowait = 1U << 17;  // IORING_FEAT_NO_IOWAIT
+
+class ring {
+ public:
+  ring() = default;
+  ring(const ring&) = delete;
+  ring& operator=(const ring&) = delete;
+  ~ring();
+
+  Result<> open(unsigned entries, unsigned completions);
+  // On the driving thread, once, before the first enter.
+  Result<> enable();
+
+  bool supports(std::uint8_t opcode) const { return opcode < 64 && ((opcodes_ >> opcode) & 1) != 0; }
+  unsigned setup_flags() const { return ring_.flags; }
+  bool has_absolute_wait() const { return absolute_wait_; }
+  bool has_no_iowait() const { return (enter_flags_ & kEnterNoIowait) != 0; }
+  io_uring* native() { return &ring_; }
+
+  // A free submission entry, or null when the queue is full: enter() and ask again.
+  io_uring_sqe* try_get() {
+    const unsigned head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
+    if (ring_.sq.sqe_tail - head >= ring_.sq.ring_entries) return nullptr;
+    return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
+  }
+  unsigned unsubmitted() const { return ring_.sq.sqe_tail - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
+
+  // Work that shows only when we enter: deferred completions (SQ flag TASKRUN) or an overflown completion queue.
+  bool kernel_has_more() const {
+    return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+  }
+  bool overflown() const { return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0; }
+  bool has_completion() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) != *ring_.cq.khead; }
+  unsigned completions() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) - *ring_.cq.khead; }
+  // The oldest completion, taken out of the queue. Only when has_completion().
+  io_uring_cqe take() {
+    const unsigned head = *ring_.cq.khead;
+    const io_uring_cqe entry = ring_.cq.cqes[head & ring_.cq.ring_mask];
+    __atomic_store_n(ring_.cq.khead, head + 1, __ATOMIC_RELEASE);
+    return entry;
+  }
+
+  // Submits what is queued and, with `wait`, waits for one completion until `deadline` (CLOCK_MONOTONIC; kNever: for ever).
+  // Returns 0, or the errno: EINTR, ETIME, EBUSY and EAGAIN are for the caller to act on.
+  int enter(bool wait, nanos deadline);
+
+ private:
+  int raw_enter(unsigned submit, unsigned wait_for, unsigned flags, const void* arg, std::size_t size) const;
+  bool probe_absolute_wait() const;
+
+  io_uring ring_{};
+  bool open_ = false;
+  bool enabled_ = false;
+  bool absolute_wait_ = false;
+  unsigned enter_flags_ = 0;
+  std::uint64_t opcodes_ = 0;
+};
+
+}  // namespace floe::engine::detail
