@@ -18,7 +18,10 @@ die() {
 usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0"; }
 
 # The fetched kernels live here, floe looks here too.
-fetched_kernels() { printf '%s/kernels\n' "${FLOE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/floe}"; }
+fetched_kernels() {
+  local home=~ # known also where HOME is not set
+  printf '%s/kernels\n' "${FLOE_CACHE:-${XDG_CACHE_HOME:-$home/.cache}/floe}"
+}
 
 # The newest kernel in a folder of kernels (VERSION/vmlinuz), or nothing.
 newest_kernel() {
