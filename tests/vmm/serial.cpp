@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(any_width_and_offset) {
   BOOST_TEST(in(7) == 0xff);
 }
 
-BOOST_AUTO_TEST_CASE(state) {
+BOOST_AUTO_TEST_CASE(saved_state) {
   out(7, 0x77);
   std::array<std::byte, sizeof(Serial16550::State)> bytes;
   BOOST_TEST(port.save(std::span(bytes).first(4)) == 0U);

@@ -388,7 +388,7 @@ BOOST_AUTO_TEST_CASE(memory_of_a_drained_buffer_is_given_back) {
   BOOST_TEST(out.capacity() <= VirtioConsole::kKeptCapacity);
 }
 
-BOOST_AUTO_TEST_CASE(state) {
+BOOST_AUTO_TEST_CASE(saved_state) {
   guest.handshake();
   BOOST_TEST(console.send(1, bytes_of("four")));
   guest.write_port(kTx0, "seven..");

@@ -277,7 +277,7 @@ BOOST_AUTO_TEST_CASE(no_memory_access_without_bus_master) {
   BOOST_TEST(guest.taken(0) == "later");
 }
 
-BOOST_AUTO_TEST_CASE(state) {
+BOOST_AUTO_TEST_CASE(saved_state) {
   GuestDriver guest;
   guest.probe();
   guest.write_port(1, "a");
