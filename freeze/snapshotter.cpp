@@ -50,6 +50,7 @@ Result<std::unique_ptr<Snapshotter>> Snapshotter::create(vmm::Vm& vm, SnapshotRi
 }
 
 Result<> Snapshotter::allocate() {
+  if (!source_->live()) options_.staging_pages = vm_.ram().pages();  // the pause may have to copy everything
   void* area = ::mmap(nullptr, options_.staging_pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (area == MAP_FAILED) return fail_errno(errno, "allocating the staging area of the snapshots");
   staging_ = static_cast<std::byte*>(area);
@@ -154,8 +155,8 @@ engine::task<> Snapshotter::precopy(SnapshotMeta& meta, engine::worker_pool& poo
   const auto began = Clock::now();
   const auto store = [this] { return store_staged(); };
   std::uint64_t previous = ~std::uint64_t{0};
-  // Without pre-copy the pause copies all that changed; only the first image is still taken in pieces.
-  const unsigned passes = options_.precopy || sequence_ == 0 ? options_.precopy_passes : 0;
+  // Without pre-copy the pause copies all that changed; only the first image is still taken in pieces, when the source allows it.
+  const unsigned passes = source_->live() && (options_.precopy || sequence_ == 0) ? options_.precopy_passes : 0;
   while (meta.passes < passes) {
     const auto collected = collect();
     if (!collected) co_return collected.error();
