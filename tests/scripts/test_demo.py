@@ -60,8 +60,8 @@ class Demo(ScriptTest):
     def test_everything_is_there(self):
         result = self.demo(FLOE_DEMO_DURATION="7s")
         self.assert_exit(0, result)
-        said = ("the table of 0010.floesnap", "7.9.1-test", "tasks       2", "20 taken, 2 kept, 1 ticks", "p50 140 us, max 300 us", "run/demo-")
-        for words in said:
+        facts = ("7.9.1-test", "tasks       2", "20 taken, 2 kept, 1 ticks", "p50 140 us, max 300 us", "run/demo-")
+        for words in ("the table of 0010.floesnap", *facts):
             self.assertIn(words, result.stdout)
         self.assertNotIn("p99", result.stdout)
         self.assertIn("'--duration', '7s'", self.calls())
