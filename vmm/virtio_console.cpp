@@ -82,7 +82,7 @@ void VirtioConsole::stopping(bool queues_usable) {
   for (unsigned port = 0; port < kPorts; ++port) {
     const bool reachable = port == 0 || multiport_;
     if (queues_usable && reachable) drain_output(port, options_.output_bytes + kResetRoom);
-    ports_[port].ready = ports_[port].guest_open = ports_[port].receive_waits = false;
+    ports_[port].ready = ports_[port].guest_open = false;
   }
   control_.clear();
   multiport_ = device_ready_ = false;
@@ -151,11 +151,9 @@ void VirtioConsole::receive(unsigned port) {
   Port& state = ports_[port];
   Counters::Port& count = counters_.port[port];
   const unsigned queue = receive_queue(port);
-  state.receive_waits = false;
   unsigned chains = 0;
   while (state.pending() != 0 && input_allowed(port)) {
     if (chains == kReceiveChains) {
-      state.receive_waits = true;
       defer();
       break;
     }
@@ -286,7 +284,7 @@ void VirtioConsole::continue_work() {
   for (unsigned port = 0; port < kPorts; ++port) {
     if (port != 0 && !multiport_) continue;
     if (pci_.queue_ready(transmit_queue(port))) transmit(port);
-    if (ports_[port].receive_waits) receive(port);
+    receive(port);
   }
 }
 

@@ -61,7 +61,7 @@ class VirtioConsole final : private VirtioDevice {
   // Swaps what `port` has sent into `out` (its old content is dropped, its memory reused), makes room for waiting chains, and
   // continues work left over. Returns the bytes taken. When more arrived meanwhile the callback has been called.
   std::size_t take(unsigned port, std::vector<std::byte>& out);
-  // Continues left-over work without taking anything.
+  // Looks at all queues, whether notified or not, without taking anything.
   void service();
   // For the end of a run, when no vCPU runs any more: reads what the driver still has in the transmit queue, even beyond the
   // bound and without telling it, and appends everything to `out`. Call once per port.
@@ -122,7 +122,6 @@ class VirtioConsole final : private VirtioDevice {
     std::size_t input_at = 0;
     bool ready = false;
     bool guest_open = false;
-    bool receive_waits = false;  // chains may be left that the last call did not look at
     std::size_t pending() const { return input.size() - input_at; }
   };
   struct ControlMessage {

@@ -81,6 +81,23 @@ BOOST_AUTO_TEST_CASE(every_write_to_guest_memory_is_recorded) {
   BOOST_TEST(!marked(driver.layout().available.value));
 }
 
+BOOST_AUTO_TEST_CASE(a_used_ring_over_two_pages_is_recorded_on_both) {
+  Virtqueue::Layout layout = driver.layout();
+  layout.used = Gpa(0x2'0ff8);  // flags and index end the page, the elements begin 4 bytes before the next
+  BOOST_REQUIRE(queue.enable(layout) == QueueFault::kNone);
+  driver.put(0, kData, 1);
+  std::vector<std::uint64_t> pages((ram->pages() + 63) / 64);
+  for (int i = 0; i < 2; ++i) {
+    driver.offer(0);
+    BOOST_REQUIRE((queue.peek(chain) == Virtqueue::Peek::kChain));
+    ram->take_written(pages);
+    std::fill(pages.begin(), pages.end(), 0);
+    queue.finish(chain, 0);
+  }
+  ram->take_written(pages);
+  BOOST_TEST((pages[0] >> 0x20 & 3) == 3U);  // the second element lies on the second page alone, the index on the first
+}
+
 BOOST_AUTO_TEST_CASE(indexes_wrap) {
   driver.put(2, kData, 1);
   for (int i = 0; i < 70'000; ++i) {
