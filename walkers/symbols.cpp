@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 namespace floe::walkers {
 namespace {
@@ -257,7 +258,9 @@ void Symbols::index_addresses() {
   if (std::is_sorted(addresses_.begin(), addresses_.end())) return;
   by_address_.resize(addresses_.size());
   std::iota(by_address_.begin(), by_address_.end(), 0u);
-  std::stable_sort(by_address_.begin(), by_address_.end(), [this](auto a, auto b) { return addresses_[a] < addresses_[b]; });
+  // By index where addresses are equal. (std::stable_sort is deprecated inside libstdc++ 12 as clang-19 sees it.)
+  const auto key = [this](std::uint32_t index) { return std::pair(addresses_[index], index); };
+  std::sort(by_address_.begin(), by_address_.end(), [&](auto a, auto b) { return key(a) < key(b); });
 }
 
 std::uint32_t Symbols::find_index(std::string_view wanted) const {
