@@ -49,7 +49,7 @@ std::string environment_name(const CLI::Option& option) {
 
 constexpr std::string_view kFlags[] = {"--kernel",      "--initrd",        "--append",   "--add",    "--scheduler", "--cpus",  "--memory", "--duration",
                                        "--boot-timeout", "--snapshot-hz",   "--ring-depth", "--ring-bytes", "--keep-snapshots", "--dump-deadline", "--out",  "--host",
-                                       "--json",        "--quiet",         "--help",     "-h",       "-q", "--inside-initrd", "--inside-retries"};
+                                       "--json",        "--quiet",         "--help",     "-h",       "-q", "--inside-initrd", "--inside-kernel", "--inside-retries"};
 
 bool is_flag(std::string_view word) {
   const auto name = word.substr(0, word.find('='));
@@ -90,6 +90,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
 
   const auto inside = [&options]() -> RunOptions::Inside& { return options.inside ? *options.inside : options.inside.emplace(); };
   app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
+  app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
   app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
 }
 

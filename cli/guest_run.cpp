@@ -1,0 +1,391 @@
+#include "cli/guest_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <xxhash.h>
+
+#include "vmm/boot.hpp"
+#include "vmm/guest_plan.hpp"
+
+namespace floe::cli {
+namespace {
+
+using namespace std::chrono_literals;
+using vmm::Clock;
+namespace wire = vmm::wire;
+
+constexpr std::size_t kMostSerialBytes = 8u << 20;  // waiting for the engine thread
+constexpr std::size_t kMostLineBytes = 1024;        // of a console line that is looked at
+
+std::string hash_text(std::span<const std::byte> bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+std::string describe(const wire::Outcome& outcome) {
+  switch (outcome.kind) {
+    case wire::Outcome::Kind::kExited:
+      return fmt::format("exited with {}", outcome.code);
+    case wire::Outcome::Kind::kSignalled:
+      return fmt::format("was killed by signal {}", outcome.code);
+    default:
+      return fmt::format("could not be started: {}", std::string(std::strerror(outcome.code)));
+  }
+}
+
+bool succeeded(const wire::Outcome& outcome) { return outcome.kind == wire::Outcome::Kind::kExited && outcome.code == 0; }
+
+}  // namespace
+
+GuestRun::GuestRun(const RunPlan& plan, RunFolder& folder) : plan_(plan), folder_(folder) {
+  const RunOptions& options = plan.options;
+  report_.kernel_path = plan.kernel.path;
+  report_.kernel_hash = hash_text(plan.kernel.bytes);
+  report_.command_line = plan.command_line;
+  report_.command = options.command;
+  report_.scheduler = options.scheduler;
+  report_.cpus = options.cpus;
+  report_.memory_mib = options.memory_mib;
+  report_.host_mode = plan.nested ? "tcg" : "kvm";
+  report_.host_retries = options.inside ? options.inside->retries : 0;
+}
+
+GuestRun::~GuestRun() {
+  if (vm_) vm_->stop();
+}
+
+engine::task<> GuestRun::run() {
+  started_ = Clock::now();
+  const auto started = start_machine();
+  if (!started) {
+    report_.verdict = {started.error().code == ENOMEM || started.error().code == 0 ? Exit::kUsage : Exit::kHostCannot, started.error().message};
+    co_return engine::ok;
+  }
+  report_.phase = "booting";
+  const auto conducted = co_await conduct();
+  if (conducted.is_error()) conclude({Exit::kBug, conducted.error().message});
+  vm_->stop();
+  std::vector<std::byte> rest;
+  pc_->console().final_drain(vmm::VirtioConsole::kTlvPort, rest);
+  take_output();
+  take_wire(rest);
+  decoder_.finish();
+  take_wire({});
+  const auto read = co_await series_->read_newest();
+  if (read.is_error()) report_.notes.push_back(read.error().message);
+  if (report_.verdict.code != Exit::kPass || plan_.options.keep_snapshots) {
+    const auto kept = co_await series_->keep();
+    if (kept.is_error()) report_.notes.push_back(kept.error().message);
+  }
+  fill_report();
+  co_return engine::ok;
+}
+
+Result<> GuestRun::start_machine() {
+  auto vm = vmm::Vm::create({.cpus = plan_.options.cpus, .memory_bytes = plan_.options.memory_bytes()});
+  if (!vm) return fail(std::move(vm.error()));
+  vm_ = std::move(*vm);
+  vmm::Pc::Callbacks callbacks;
+  callbacks.serial_output = [this](std::span<const std::byte> bytes) {
+    {
+      const std::lock_guard lock(serial_mutex_);
+      const std::size_t room = kMostSerialBytes - std::min(kMostSerialBytes, serial_.size());
+      const std::size_t taken = std::min(room, bytes.size());
+      serial_.insert(serial_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
+      serial_lost_ += bytes.size() - taken;
+    }
+    wake_output();
+  };
+  callbacks.console_wake = [this] { wake_output(); };
+  callbacks.power = [this](vmm::PowerEvent what) {
+    Event event;
+    event.kind = Event::Kind::kPower;
+    event.power = what;
+    events_.post(std::move(event));
+  };
+  auto pc = vmm::Pc::create(*vm_, std::move(callbacks));
+  if (!pc) return fail(std::move(pc.error()));
+  pc_ = std::move(*pc);
+  const auto loaded = vmm::load_linux(vm_->ram(), {&plan_.kernel, plan_.initrd, plan_.command_line, plan_.options.cpus});
+  if (!loaded) return loaded;
+  const auto entry = vmm::set_entry_registers(vm_->vcpu(0).fd(), plan_.kernel);
+  if (!entry) return entry;
+  auto series = SnapshotSeries::create(*vm_, *pc_, plan_.options, plan_.nested, folder_);
+  if (!series) return fail(std::move(series.error()));
+  series_ = std::move(*series);
+  vm_->start([this](const vmm::VcpuEvent& what) {
+    Event event;
+    event.kind = Event::Kind::kVcpu;
+    event.vcpu = what;
+    events_.post(std::move(event));
+  });
+  return {};
+}
+
+// Any thread. One event stands for any number of bytes.
+void GuestRun::wake_output() {
+  if (!output_announced_.exchange(true, std::memory_order_acq_rel)) events_.post({});
+}
+
+void GuestRun::after(std::chrono::nanoseconds delay, Event::Kind kind) { alarms_->spawn(alarm(delay, kind), "alarm"); }
+
+engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind) {
+  const auto slept = co_await engine::sleep_for(delay);
+  if (!slept) co_return engine::ok;
+  Event event;
+  event.kind = kind;
+  events_.post(std::move(event));
+  co_return engine::ok;
+}
+
+engine::task<> GuestRun::conduct() {
+  engine::scope alarms("alarms", engine::errors::collect);
+  engine::scope ticks("snapshots");
+  engine::scope reading("reading snapshots");
+  alarms_ = &alarms;
+  ticks_ = &ticks;
+  reading.spawn(series_->read(), "reader");
+  after(plan_.options.boot_timeout, Event::Kind::kBootTimeout);
+  while (phase_ != Phase::kEnded) {
+    const auto event = co_await events_.receive();
+    if (!event) {
+      conclude({Exit::kBug, event.is_error() ? event.error().message : "the run was cancelled"});
+      break;
+    }
+    handle(*event);
+  }
+  alarms.request_stop();
+  const auto alarms_ended = co_await alarms.join();
+  (void)alarms_ended;
+  ticks.request_stop();
+  auto ticks_ended = co_await ticks.join();
+  if (crashed_) {
+    const auto last = co_await series_->take_last();
+    if (last.is_error()) report_.notes.push_back(last.error().message);
+  }
+  series_->close_reading();
+  const auto read = co_await reading.join();
+  alarms_ = nullptr;
+  ticks_ = nullptr;
+  if (ticks_ended.is_error()) co_return std::move(ticks_ended).failure();
+  if (read.is_error()) co_return read.failure();
+  co_return engine::ok;
+}
+
+void GuestRun::handle(const Event& event) {
+  switch (event.kind) {
+    case Event::Kind::kOutput:
+      output_announced_.store(false, std::memory_order_release);
+      take_output();
+      break;
+    case Event::Kind::kPower:
+      take_output();  // what was said before
+      handle_power(event.power);
+      break;
+    case Event::Kind::kVcpu:
+      take_output();
+      if (event.vcpu.kind == vmm::VcpuEvent::Kind::kTripleFault)
+        went_down({Exit::kGuestPanic, fmt::format("the guest crashed: {} on vCPU {}", event.vcpu.detail, event.vcpu.vcpu)});
+      else
+        went_down({Exit::kHostCannot, fmt::format("vCPU {} cannot go on: {}", event.vcpu.vcpu, event.vcpu.detail)});
+      crashed_ = true;
+      break;
+    case Event::Kind::kBootTimeout:
+      if (phase_ == Phase::kBooting)
+        went_down({Exit::kNoHello, fmt::format("no hello from the guest within {}: see {}", format_duration(plan_.options.boot_timeout), artefact::kConsole)});
+      break;
+    case Event::Kind::kDurationOver:
+      if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, plan_.nested ? 20s : 5s);
+      break;
+    case Event::Kind::kStopTimeout:
+      if (phase_ == Phase::kStopping) phase_ = Phase::kEnded;
+      break;
+    case Event::Kind::kPanicTimeout:
+      went_down({Exit::kGuestPanic, report_.panic});
+      break;
+    case Event::Kind::kInterrupt:
+      conclude({event.code, event.code == Exit::kTerminated ? "stopped by SIGTERM" : "stopped by SIGINT"});
+      if (phase_ == Phase::kBooting)
+        phase_ = Phase::kEnded;
+      else
+        request_stop({event.code, ""}, plan_.nested ? 5s : 2s);
+      break;
+  }
+}
+
+void GuestRun::interrupt(Exit code) {
+  Event event;
+  event.kind = Event::Kind::kInterrupt;
+  event.code = code;
+  events_.post(std::move(event));
+}
+
+void GuestRun::take_output() {
+  std::vector<std::byte> serial;
+  {
+    const std::lock_guard lock(serial_mutex_);
+    serial.swap(serial_);
+  }
+  take_console(serial);
+  while (pc_->console().take(vmm::VirtioConsole::kConsolePort, scratch_) > 0) take_console(scratch_);
+  while (pc_->console().take(vmm::VirtioConsole::kTlvPort, scratch_) > 0) take_wire(scratch_);
+  pc_->console().service();
+}
+
+void GuestRun::take_console(std::span<const std::byte> bytes) {
+  folder_.append(artefact::kConsole, bytes);
+  report_.console_bytes += bytes.size();
+  for (const std::byte b : bytes) {
+    const char c = static_cast<char>(b);
+    if (c == '\n') {
+      look_for_panic(console_line_);
+      console_line_.clear();
+    } else if (c != '\r' && console_line_.size() < kMostLineBytes) {
+      console_line_ += c;
+    }
+  }
+}
+
+// Distribution kernels have no pvpanic driver built in, so the console is where a panic shows. With panic=-1 a reset follows at once.
+void GuestRun::look_for_panic(std::string_view line) {
+  const auto at = line.find("Kernel panic - not syncing");
+  if (at == std::string_view::npos || !report_.panic.empty()) return;
+  report_.panic = line.substr(at);
+  crashed_ = true;
+  after(plan_.nested ? 5s : 2s, Event::Kind::kPanicTimeout);
+}
+
+void GuestRun::take_wire(std::span<const std::byte> bytes) {
+  decoder_.feed(bytes);
+  while (const auto frame = decoder_.next()) handle_frame(*frame);
+}
+
+void GuestRun::handle_frame(const wire::Frame& frame) {
+  switch (frame.type) {
+    case wire::kHello:
+      handle_hello(frame.payload);
+      break;
+    case wire::kWorkloadOut:
+    case wire::kWorkloadErr:
+      folder_.append(artefact::kWorkload, frame.payload);
+      if (!plan_.options.json) folder_.print(frame.type == wire::kWorkloadOut ? RunFolder::Stream::kOut : RunFolder::Stream::kErr, frame.payload);
+      break;
+    case wire::kSchedulerOut:
+    case wire::kSchedulerErr:
+      folder_.append(artefact::kScheduler, frame.payload);
+      break;
+    case wire::kLogLine:
+      if (const auto line = wire::decode_log_line(frame.payload)) {
+        folder_.append(artefact::kConsole, "floe-init: " + line->text + "\n");
+        if (line->level <= 4) report_.notes.push_back("guest: " + line->text);
+      }
+      break;
+    case wire::kWorkloadResult:
+      handle_outcome(frame.payload);
+      break;
+    case wire::kSchedulerExit:
+      handle_scheduler(frame.payload);
+      break;
+    case wire::kBye:
+    case wire::kLifecycle:
+      break;
+    default:
+      ++report_.wire_unknown_frames;
+      break;
+  }
+}
+
+void GuestRun::handle_hello(std::span<const std::byte> payload) {
+  if (phase_ != Phase::kBooting) return;
+  report_.hello = wire::decode_hello(payload);
+  if (!report_.hello) {
+    report_.notes.push_back("the guest's hello was malformed");
+    return;
+  }
+  report_.hello_ms = elapsed_ms();
+  phase_ = Phase::kRunning;
+  report_.phase = "running";
+  folder_.guest_said_hello();
+  if (!plan_.options.quiet && !plan_.options.json)
+    folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", report_.hello->release, static_cast<double>(*report_.hello_ms) / 1e3));
+  ticks_->spawn(series_->tick(), "ticks");
+  after(plan_.options.duration, Event::Kind::kDurationOver);
+}
+
+void GuestRun::handle_outcome(std::span<const std::byte> payload) {
+  if (report_.command_outcome) return;
+  report_.command_outcome = wire::decode_outcome(payload);
+  if (!report_.command_outcome) {
+    conclude({Exit::kCheckFailed, "the guest's report of COMMAND's end was malformed"});
+    return;
+  }
+  Verdict verdict;
+  if (!succeeded(*report_.command_outcome)) verdict = {Exit::kCheckFailed, fmt::format("{} {}", plan_.options.command.empty() ? "COMMAND" : plan_.options.command.front(), describe(*report_.command_outcome))};
+  if (phase_ == Phase::kRunning) request_stop(verdict, plan_.nested ? 20s : 5s);
+}
+
+void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
+  report_.scheduler_outcome = wire::decode_outcome(payload);
+  if (phase_ != Phase::kRunning || !report_.scheduler_outcome) return;
+  if (succeeded(*report_.scheduler_outcome)) return;  // a clean unregister
+  request_stop({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(), describe(*report_.scheduler_outcome))},
+               plan_.nested ? 20s : 5s);
+}
+
+void GuestRun::handle_power(vmm::PowerEvent event) {
+  if (event == vmm::PowerEvent::kPvpanic) {
+    crashed_ = true;
+    after(plan_.nested ? 5s : 2s, Event::Kind::kPanicTimeout);
+    if (report_.panic.empty()) report_.panic = "Kernel panic (reported by pvpanic)";
+    return;
+  }
+  if (!report_.panic.empty()) return went_down({Exit::kGuestPanic, report_.panic});
+  const char* how = event == vmm::PowerEvent::kReset ? "rebooted" : "powered off";
+  if (phase_ == Phase::kBooting) return went_down({Exit::kNoHello, fmt::format("the guest {} before it said hello: see {}", how, artefact::kConsole)});
+  if (phase_ == Phase::kStopping && event == vmm::PowerEvent::kPowerOff) return went_down({Exit::kPass, ""});
+  went_down({Exit::kCheckFailed, fmt::format("the guest {} on its own", how)});
+}
+
+// The guest runs no more, or is not worth waiting for.
+void GuestRun::went_down(Verdict verdict) {
+  conclude(std::move(verdict));
+  phase_ = Phase::kEnded;
+}
+
+// Asks the guest's init to end the workload and power off; if it does not within `grace`, it is stopped.
+void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
+  conclude(std::move(verdict));
+  phase_ = Phase::kStopping;
+  ticks_->request_stop();
+  std::vector<std::byte> frame;
+  if (encoder_.encode(wire::kStop, {}, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame) && !std::exchange(stop_timer_set_, true))
+    after(grace, Event::Kind::kStopTimeout);
+  else if (!stop_timer_set_)
+    phase_ = Phase::kEnded;
+}
+
+void GuestRun::conclude(Verdict verdict) { report_.verdict = worse(std::move(report_.verdict), std::move(verdict)); }
+
+std::uint64_t GuestRun::elapsed_ms() const {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_).count());
+}
+
+void GuestRun::fill_report() {
+  series_->report(report_);
+  report_.phase = "ended";
+  report_.ended_ms = elapsed_ms();
+  report_.wire = decoder_.stats();
+  report_.console_bytes_lost = serial_lost_;
+  for (unsigned i = 0; i < vm_->cpus(); ++i) {
+    const vmm::Vcpu::Counters& c = vm_->vcpu(i).counters();
+    report_.vcpu_counters["runs"] += c.runs;
+    report_.vcpu_counters["port_io"] += c.port_io;
+    report_.vcpu_counters["mmio"] += c.mmio;
+    report_.vcpu_counters["unclaimed"] += c.unclaimed;
+    report_.vcpu_counters["parks"] += c.parks;
+  }
+  report_.vcpu_counters["rekicks"] = vm_->rekicks();
+}
+
+}  // namespace floe::cli

@@ -1,0 +1,109 @@
+// One run of one guest, from power-on to the last line of its manifest: the coroutine that `floe run` awaits.
+//
+//   boot -> hello over console port 1 -> snapshots at each tick, COMMAND's output -> COMMAND ends, the duration is over, the guest goes
+//   down or somebody stops it -> the guest is asked to power off, then stopped -> the newest snapshot is read -> the verdict
+//
+// Everything that happens reaches one task through one mailbox, in the order it happened: bytes from the guest, power events, vCPUs that
+// ended, deadlines, signals.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/run_folder.hpp"
+#include "cli/run_options.hpp"
+#include "cli/run_report.hpp"
+#include "cli/snapshot_series.hpp"
+#include "engine/engine.hpp"
+#include "vmm/kernel_image.hpp"
+#include "vmm/pc.hpp"
+
+namespace floe::cli {
+
+// All that a run needs to know, with every input read and checked.
+struct RunPlan {
+  RunOptions options;
+  vmm::KernelImage kernel;
+  std::vector<std::byte> initrd;
+  std::string command_line;
+  bool nested = false;  // inside the outer machine of --host tcg: everything takes longer
+};
+
+class GuestRun {
+ public:
+  // `plan` and `folder` outlive the run.
+  GuestRun(const RunPlan& plan, RunFolder& folder);
+  ~GuestRun();
+
+  // Runs the guest and fills the report. Ends in every case; the only error is one of the engine itself.
+  engine::task<> run();
+
+  // From the same thread: the first asks the run to stop as `code` (130 or 143).
+  void interrupt(Exit code);
+
+  RunReport& report() { return report_; }
+
+ private:
+  enum class Phase { kBooting, kRunning, kStopping, kEnded };
+  struct Event {
+    enum class Kind { kOutput, kPower, kVcpu, kBootTimeout, kDurationOver, kStopTimeout, kPanicTimeout, kInterrupt } kind = Kind::kOutput;
+    vmm::PowerEvent power = vmm::PowerEvent::kPowerOff;
+    vmm::VcpuEvent vcpu;
+    Exit code = Exit::kInterrupted;
+  };
+
+  Result<> start_machine();
+  engine::task<> conduct();
+  void handle(const Event& event);
+  void take_output();
+  void take_console(std::span<const std::byte> bytes);
+  void look_for_panic(std::string_view line);
+  void take_wire(std::span<const std::byte> bytes);
+  void handle_frame(const vmm::wire::Frame& frame);
+  void handle_hello(std::span<const std::byte> payload);
+  void handle_outcome(std::span<const std::byte> payload);
+  void handle_scheduler(std::span<const std::byte> payload);
+  void handle_power(vmm::PowerEvent event);
+  void went_down(Verdict verdict);
+  void request_stop(Verdict verdict, std::chrono::nanoseconds grace);
+  void conclude(Verdict verdict);
+  void after(std::chrono::nanoseconds delay, Event::Kind kind);
+  engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);
+  void wake_output();
+  std::uint64_t elapsed_ms() const;
+  void fill_report();
+
+  const RunPlan& plan_;
+  RunFolder& folder_;
+  RunReport report_;
+  engine::mailbox<Event> events_;
+  std::atomic<bool> output_announced_{false};
+
+  // Serial bytes, put in by vCPU threads.
+  std::mutex serial_mutex_;
+  std::vector<std::byte> serial_;
+  std::uint64_t serial_lost_ = 0;
+
+  std::unique_ptr<vmm::Vm> vm_;
+  std::unique_ptr<vmm::Pc> pc_;
+  std::unique_ptr<SnapshotSeries> series_;
+  engine::scope* alarms_ = nullptr;
+  engine::scope* ticks_ = nullptr;
+
+  Phase phase_ = Phase::kBooting;
+  vmm::Clock::time_point started_;
+  vmm::wire::Decoder decoder_;
+  vmm::wire::Encoder encoder_;
+  std::vector<std::byte> scratch_;
+  std::string console_line_;
+  bool crashed_ = false;      // the guest went down by a crash: its last state is worth a snapshot
+  bool stop_timer_set_ = false;
+};
+
+}  // namespace floe::cli

@@ -1,0 +1,201 @@
+#include "cli/link.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/file.hpp"
+
+namespace floe::cli::link {
+namespace {
+
+namespace wire = vmm::wire;
+
+constexpr std::size_t kMostFileFrame = 1u << 20;
+constexpr std::size_t kMostName = 256;
+
+class LinkSink final : public freeze::FileSink {
+ public:
+  LinkSink(LinkFolder& link, const std::string& subfolder) : link_(link), prefix_(subfolder.empty() ? "" : subfolder + "/") {}
+  Result<> begin(std::string_view name) override { return link_.send(kBegin, as_bytes(prefix_ + std::string(name))); }
+  Result<> append(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), kMostFileFrame));
+      const auto sent = link_.send(kData, piece);
+      if (!sent) return sent;
+      bytes = bytes.subspan(piece.size());
+    }
+    return {};
+  }
+  Result<> commit() override { return link_.send(kCommit, {}); }
+  void abandon() override { (void)link_.send(kAbandon, {}); }
+
+ private:
+  LinkFolder& link_;
+  std::string prefix_;
+};
+
+}  // namespace
+
+bool valid_name(std::string_view name) {
+  if (name.empty() || name.size() > kMostName || name.front() == '/' || name.front() == '.') return false;
+  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == '/'; };
+  return std::all_of(name.begin(), name.end(), plain) && name.find("..") == std::string_view::npos && name.find("//") == std::string_view::npos;
+}
+
+Result<std::string> find_port(const std::string& name) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/virtio-ports", error)) {
+    const auto given = read_text((entry.path() / "name").string());
+    if (given && given->substr(0, given->find('\n')) == name) return "/dev/" + entry.path().filename().string();
+  }
+  return fail(Error(ENOENT, "no virtio port named " + name));
+}
+
+Result<std::unique_ptr<LinkFolder>> LinkFolder::open(std::string shown_path) {
+  const auto node = find_port(kPortName);
+  if (!node) return fail(node.error());
+  UniqueFd port(::open(node->c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!port) return fail_errno(errno, *node);
+  auto folder = std::unique_ptr<LinkFolder>(new LinkFolder(std::move(port), std::move(shown_path)));
+  const auto ready = folder->send(kReady, {});
+  if (!ready) return fail(ready.error());
+  return folder;
+}
+
+std::unique_ptr<freeze::FileSink> LinkFolder::sink(const std::string& subfolder) { return std::make_unique<LinkSink>(*this, subfolder); }
+
+Result<> LinkFolder::send(std::uint32_t type, std::span<const std::byte> payload) {
+  const std::lock_guard lock(mutex_);
+  frame_.clear();
+  if (!encoder_.encode(type, payload, frame_)) return fail("a message of " + std::to_string(payload.size()) + " bytes is too long for the link");
+  std::span<const std::byte> left = frame_;
+  while (!left.empty()) {
+    const auto put = ::write(port_.get(), left.data(), left.size());
+    if (put > 0) {
+      left = left.subspan(static_cast<std::size_t>(put));
+      continue;
+    }
+    if (put < 0 && errno != EAGAIN && errno != EINTR) return fail_errno(errno, "writing to the host outside");
+    pollfd wait{port_.get(), POLLOUT, 0};
+    ::poll(&wait, 1, 1000);
+  }
+  return {};
+}
+
+Result<> LinkFolder::send_verdict(const Verdict& verdict) {
+  std::vector<std::byte> payload;
+  wire::Writer writer(payload);
+  writer.u32(static_cast<std::uint32_t>(verdict.code));
+  writer.string(verdict.reason);
+  return send(kVerdict, payload);
+}
+
+engine::task<> LinkFolder::write(Item item) {
+  Result<> sent;
+  if (item.kind == Item::Kind::kFile) {
+    std::vector<std::byte> payload;
+    wire::Writer(payload).string(item.file);
+    payload.insert(payload.end(), item.bytes.begin(), item.bytes.end());
+    sent = send(kAppend, payload);
+  } else {
+    sent = send(item.kind == Item::Kind::kOut ? kStdout : kStderr, item.bytes);
+  }
+  co_return sent;
+}
+
+engine::task<> LinkFolder::receive_signals(std::function<void(int)> on_signal) {
+  wire::Decoder decoder;
+  std::array<std::byte, 512> buffer;
+  for (;;) {
+    const auto readable = co_await engine::poll(port_.get(), POLLIN);
+    if (!readable) break;
+    const auto got = ::read(port_.get(), buffer.data(), buffer.size());
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got <= 0) break;
+    decoder.feed(std::span(buffer).first(static_cast<std::size_t>(got)));
+    while (const auto frame = decoder.next())
+      if (frame->type == kSignal) on_signal(static_cast<int>(wire::Reader(frame->payload).u32()));
+  }
+  co_return engine::ok;
+}
+
+engine::task<> LinkServer::serve() {
+  std::vector<std::byte> buffer(256u << 10);
+  for (;;) {
+    const auto got = co_await engine::recv(fd_, buffer);
+    if (!got) co_return got.failure();
+    if (*got == 0) break;
+    decoder_.feed(std::span(buffer).first(*got));
+    while (const auto frame = decoder_.next()) handle(*frame);
+  }
+  co_return engine::ok;
+}
+
+engine::task<> LinkServer::send_signal(int number) {
+  std::vector<std::byte> payload;
+  wire::Writer(payload).u32(static_cast<std::uint32_t>(number));
+  std::vector<std::byte> frame;
+  if (!encoder_.encode(kSignal, payload, frame)) co_return engine::ok;
+  const auto sent = co_await engine::write_all(fd_, frame);
+  if (!sent) co_return sent.failure();
+  co_return engine::ok;
+}
+
+void LinkServer::handle(const wire::Frame& frame) {
+  const auto* text = reinterpret_cast<const char*>(frame.payload.data());
+  switch (frame.type) {
+    case kReady:
+      ready_ = true;
+      break;
+    case kHello:
+      hello_ = true;
+      break;
+    case kAppend: {
+      wire::Reader reader(frame.payload);
+      const std::string name = reader.string(kMostName);
+      if (reader.ok() && valid_name(name)) folder_.append(name, frame.payload.subspan(2 + name.size()));
+      break;
+    }
+    case kBegin: {
+      const std::string name(text, frame.payload.size());
+      file_ = folder_.sink("");
+      if (!valid_name(name) || !file_->begin(name)) file_.reset();
+      break;
+    }
+    case kData:
+      if (file_ && !file_->append(frame.payload)) file_.reset();
+      break;
+    case kCommit:
+      if (file_ && !file_->commit()) file_->abandon();
+      file_.reset();
+      break;
+    case kAbandon:
+      if (file_) file_->abandon();
+      file_.reset();
+      break;
+    case kStdout:
+      folder_.print(RunFolder::Stream::kOut, frame.payload);
+      break;
+    case kStderr:
+      folder_.print(RunFolder::Stream::kErr, frame.payload);
+      break;
+    case kVerdict: {
+      wire::Reader reader(frame.payload);
+      Verdict verdict;
+      verdict.code = static_cast<Exit>(reader.u32());
+      verdict.reason = reader.string(65535);
+      if (reader.ok()) verdict_ = std::move(verdict);
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+}  // namespace floe::cli::link

@@ -1,0 +1,98 @@
+// The line between a floe inside an outer machine and the floe outside that started it: the TLV wire over a virtio-serial port.
+//
+// The inner floe does the work; its folder, its output and its end are outside. So the inner one sends each append, each whole file,
+// each line for the terminal and at last its exit code, and the outer one carries them out as they come; the outer one sends
+// the signals it receives. Nothing is kept back until the end, and nothing but floe itself and its wire codec is needed on
+// either side (see docs/design/0003-outer-machine.md).
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+
+#include "cli/exit.hpp"
+#include "cli/run_folder.hpp"
+#include "vmm/wire.hpp"
+
+namespace floe::cli::link {
+
+inline constexpr const char* kPortName = "floe-link";
+
+// Inner to outer.
+inline constexpr std::uint32_t kReady = vmm::wire::tag("LRDY");    // the inner floe is up
+inline constexpr std::uint32_t kHello = vmm::wire::tag("LHEL");    // its guest said hello
+inline constexpr std::uint32_t kAppend = vmm::wire::tag("LAPP");   // file name, then bytes
+inline constexpr std::uint32_t kBegin = vmm::wire::tag("LBEG");    // file name: a whole file begins
+inline constexpr std::uint32_t kData = vmm::wire::tag("LDAT");     // bytes of it
+inline constexpr std::uint32_t kCommit = vmm::wire::tag("LCOM");   // and it is complete
+inline constexpr std::uint32_t kAbandon = vmm::wire::tag("LABN");  // or never will be
+inline constexpr std::uint32_t kStdout = vmm::wire::tag("LOUT");
+inline constexpr std::uint32_t kStderr = vmm::wire::tag("LERR");
+inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, reason
+// Outer to inner.
+inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");   // u32: SIGINT or SIGTERM
+
+// A file of a run's folder, as it may be named over the link: no way out of the folder.
+bool valid_name(std::string_view name);
+
+// The inner side. One per process.
+class LinkFolder final : public RunFolder {
+ public:
+  // Opens the port named kPortName. `shown_path`: what the folder is called outside.
+  static Result<std::unique_ptr<LinkFolder>> open(std::string shown_path);
+
+  std::unique_ptr<freeze::FileSink> sink(const std::string& subfolder) override;
+  void guest_said_hello() override { (void)send(kHello, {}); }
+  const std::string& path() const override { return path_; }
+
+  // Signals from outside, until the port fails. Calls `on_signal` with their numbers.
+  engine::task<> receive_signals(std::function<void(int)> on_signal);
+
+  // Any thread: blocks while the outer side is slow.
+  Result<> send(std::uint32_t type, std::span<const std::byte> payload);
+  Result<> send_verdict(const Verdict& verdict);
+
+ private:
+  LinkFolder(UniqueFd port, std::string path) : port_(std::move(port)), path_(std::move(path)) {}
+  engine::task<> write(Item item) override;
+
+  UniqueFd port_;
+  std::string path_;
+  std::mutex mutex_;  // one frame at a time
+  vmm::wire::Encoder encoder_;
+  std::vector<std::byte> frame_;
+};
+
+// The outer side: carries out what comes over `fd`, a stream socket whose other end is the port.
+class LinkServer {
+ public:
+  LinkServer(int fd, RunFolder& folder) : fd_(fd), folder_(folder) {}
+
+  // Until the other end closes. Files are written into the folder as they come.
+  engine::task<> serve();
+
+  engine::task<> send_signal(int number);
+
+  bool ready() const { return ready_; }  // the inner floe reported in
+  bool hello() const { return hello_; }  // and so did its guest
+  const std::optional<Verdict>& verdict() const { return verdict_; }
+  const vmm::wire::Decoder::Stats& stats() const { return decoder_.stats(); }
+
+ private:
+  void handle(const vmm::wire::Frame& frame);
+
+  int fd_;
+  RunFolder& folder_;
+  vmm::wire::Decoder decoder_;
+  vmm::wire::Encoder encoder_;
+  std::unique_ptr<freeze::FileSink> file_;
+  bool ready_ = false;
+  bool hello_ = false;
+  std::optional<Verdict> verdict_;
+};
+
+// The device node of a named virtio port (/dev/vportNpM), found in sysfs.
+Result<std::string> find_port(const std::string& name);
+
+}  // namespace floe::cli::link

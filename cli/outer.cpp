@@ -1,0 +1,284 @@
+#include "cli/outer.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/file.hpp"
+#include "cli/kernels.hpp"
+#include "vmm/initramfs.hpp"
+#include "vmm/xz.hpp"
+
+namespace floe::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kLinkFd = 3;       // QEMU's end of the link
+constexpr int kInitramfsFd = 4;  // the outer initramfs
+constexpr std::size_t kConsoleTail = 4096;
+constexpr auto kOuterBoot = 120s;   // QEMU start to the inner floe's first word; 4 s on an idle machine
+constexpr auto kOuterGrace = 120s;  // beyond the run's own times, for packing up
+
+std::string seconds(std::chrono::nanoseconds t) { return fmt::format("{}ms", std::chrono::duration_cast<std::chrono::milliseconds>(t).count()); }
+
+std::string last_line(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return std::string(text.substr(text.rfind('\n') + 1));
+}
+
+Result<UniqueFd> memory_file(std::span<const std::byte> bytes) {
+  UniqueFd fd(::memfd_create("floe-outer-initramfs", MFD_CLOEXEC));
+  if (!fd) return fail_errno(errno, "memfd_create");
+  const auto written = write_fully(fd.get(), bytes, "the outer machine's initramfs");
+  if (!written) return fail(written.error());
+  return fd;
+}
+
+// Moves a descriptor out of the way of the fixed ones.
+UniqueFd above_fixed(UniqueFd fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10)); }
+
+// In the child of fork(): only async-signal-safe calls.
+[[noreturn]] void become_qemu(pid_t parent, int link, int initramfs, int console, char* const* argv) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);
+  ::setpgid(0, 0);  // Ctrl-C on the terminal is floe's to handle
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  const int null = ::open("/dev/null", O_RDONLY);
+  ::dup2(null, STDIN_FILENO);
+  ::dup2(console, STDOUT_FILENO);
+  ::dup2(console, STDERR_FILENO);
+  ::dup2(link, kLinkFd);
+  ::dup2(initramfs, kInitramfsFd);
+  ::syscall(SYS_close_range, kInitramfsFd + 1, ~0u, 0);
+  ::execv(argv[0], argv);
+  ::_exit(127);
+}
+
+}  // namespace
+
+struct OuterRun::Trip {
+  UniqueFd socket;   // our end of the link
+  UniqueFd console;  // what QEMU and the outer kernel print
+  UniqueFd process;  // pidfd
+  pid_t pid = -1;
+  int status = 0;
+  bool gone = false;
+  std::string console_tail;
+  std::unique_ptr<link::LinkServer> link;
+
+  void kill() {
+    if (!gone && pid > 0) ::kill(pid, SIGKILL);
+  }
+  ~Trip() {
+    kill();
+    if (!gone && pid > 0) ::waitpid(pid, &status, 0);
+  }
+};
+
+OuterRun::OuterRun(const RunPlan& plan, const HostFacts& host, RunFolder& folder) : plan_(plan), host_(host), folder_(folder) {}
+OuterRun::~OuterRun() = default;
+
+void OuterRun::interrupt(int signal_number) { signals_.post(signal_number); }
+
+std::vector<std::string> OuterRun::inner_arguments() const {
+  const RunOptions& o = plan_.options;
+  std::vector<std::string> args = {"floe",         "run",
+                                   "--host",       "kvm",
+                                   "--kernel",     "/floe/kernel",
+                                   "--inside-initrd", "/floe/initrd",
+                                   "--inside-retries", std::to_string(retries_),
+                                   "--inside-kernel", plan_.kernel.path,
+                                   "--cpus",       std::to_string(o.cpus),
+                                   "--memory",     std::to_string(o.memory_mib),
+                                   "--duration",   seconds(o.duration),
+                                   "--boot-timeout", seconds(o.boot_timeout),
+                                   "--snapshot-hz", fmt::format("{}", o.snapshot_hz),
+                                   "--ring-depth", std::to_string(o.ring_depth),
+                                   "--ring-bytes", std::to_string(o.effective_ring_bytes()),
+                                   "--dump-deadline", seconds(o.dump_deadline),
+                                   "--append=" + o.append,
+                                   "--out",        folder_.path()};
+  if (o.keep_snapshots) args.push_back("--keep-snapshots");
+  if (o.json) args.push_back("--json");
+  if (o.quiet) args.push_back("--quiet");
+  if (!o.scheduler.empty()) {
+    args.push_back("--scheduler");
+    args.insert(args.end(), o.scheduler.begin(), o.scheduler.end());
+  }
+  if (!o.command.empty()) {
+    args.push_back("--");
+    args.insert(args.end(), o.command.begin(), o.command.end());
+  }
+  return args;
+}
+
+Result<std::vector<std::byte>> OuterRun::pack() const {
+  const auto kernel = outer_kernel();
+  if (!kernel) return fail(kernel.error());
+  vmm::Initramfs archive;
+  archive.add_device("/dev/console", S_IFCHR | 0600, 5, 1);
+  const std::string self = "/proc/self/exe";
+  std::array<char, 4096> path{};
+  const auto length = ::readlink(self.c_str(), path.data(), path.size() - 1);
+  if (length <= 0) return fail_errno(errno, self);
+  const std::string program(path.data(), static_cast<std::size_t>(length));
+  const auto added = archive.add_program(program);
+  if (!added) return fail(Error(added.error()).within("packing floe for the outer machine"));
+  archive.add_symlink("/init", program);
+  for (std::size_t i = 0; i < kernel->modules.size(); ++i) {
+    auto module = read_file(kernel->modules[i]);
+    if (!module) return fail(std::move(module.error()));
+    if (kernel->modules[i].ends_with(".xz")) {
+      auto unpacked = vmm::unpack_xz(*module);
+      if (!unpacked) return fail(std::move(unpacked.error()).within(kernel->modules[i]));
+      module = std::move(unpacked);
+    }
+    archive.add_file(fmt::format("/floe/modules/{:02}.ko", i), *module, 0600);
+  }
+  archive.add_file("/floe/kernel", plan_.kernel.bytes, 0600);
+  archive.add_file("/floe/initrd", plan_.initrd, 0600);
+  std::string args;
+  for (const std::string& arg : inner_arguments()) args += arg + '\0';
+  archive.add_file("/floe/args", as_bytes(args), 0600);
+  return archive.finish();
+}
+
+std::vector<std::string> OuterRun::qemu_arguments(const Trip&) const {
+  const std::uint64_t mib = std::max<std::uint64_t>(3072, plan_.options.memory_mib + (plan_.options.effective_ring_bytes() >> 20) + 1024);
+  // One outer CPU is as fast as two here and leaves no race between emulated CPUs.
+  return {host_.qemu,   "-M",        "q35",     "-accel",   "tcg,thread=single", "-cpu",     "max",  "-smp",     "1",       "-m",
+          std::to_string(mib), "-nodefaults", "-no-reboot", "-display", "none", "-kernel",  kernel_image_, "-initrd",  fmt::format("/proc/self/fd/{}", kInitramfsFd),
+          "-append",    "console=ttyS0 quiet panic=-1 rdinit=/init", "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+          "-chardev",   fmt::format("socket,id=link,fd={}", kLinkFd), "-device", "virtio-serial-pci", "-device", fmt::format("virtserialport,chardev=link,name={}", link::kPortName)};
+}
+
+Result<> OuterRun::start(Trip& trip) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return fail_errno(errno, "socketpair for the outer machine");
+  trip.socket.reset(pair[0]);
+  const UniqueFd theirs = above_fixed(UniqueFd(pair[1]));
+  int pipe[2];
+  if (::pipe2(pipe, O_CLOEXEC) != 0) return fail_errno(errno, "pipe for the outer machine's console");
+  trip.console.reset(pipe[0]);
+  const UniqueFd console = above_fixed(UniqueFd(pipe[1]));
+  auto file = memory_file(initramfs_);
+  if (!file) return fail(std::move(file.error()));
+  const UniqueFd initramfs = above_fixed(std::move(*file));
+
+  std::vector<std::string> arguments = qemu_arguments(trip);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  trip.pid = ::fork();
+  if (trip.pid < 0) return fail_errno(errno, "starting QEMU");
+  if (trip.pid == 0) become_qemu(parent, theirs.get(), initramfs.get(), console.get(), argv.data());
+  trip.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, trip.pid, 0)));
+  if (!trip.process) return fail_errno(errno, "pidfd_open");
+  trip.link = std::make_unique<link::LinkServer>(trip.socket.get(), folder_);
+  return {};
+}
+
+engine::task<> OuterRun::read_console(Trip& trip) {
+  std::array<std::byte, 4096> buffer;
+  for (;;) {
+    const auto got = co_await engine::read(trip.console.get(), buffer);
+    if (!got || *got == 0) break;
+    const std::string_view text(reinterpret_cast<const char*>(buffer.data()), *got);
+    folder_.append(artefact::kHostConsole, text);
+    trip.console_tail += text;
+    if (trip.console_tail.size() > kConsoleTail) trip.console_tail.erase(0, trip.console_tail.size() - kConsoleTail);
+  }
+  co_return engine::ok;
+}
+
+engine::task<> OuterRun::watch_process(Trip& trip) {
+  const auto ended = co_await engine::poll(trip.process.get(), POLLIN);
+  if (!ended) trip.kill();
+  ::waitpid(trip.pid, &trip.status, 0);
+  trip.gone = true;
+  co_return engine::ok;
+}
+
+// The first signal is passed on, so that the inner floe writes what there is; before it is up there is nothing to write.
+engine::task<> OuterRun::stop_when_asked(Trip& trip) {
+  const auto number = co_await signals_.receive();
+  if (!number) co_return engine::ok;
+  interrupted_ = *number;
+  if (!trip.link->ready()) {
+    trip.kill();
+    co_return engine::ok;
+  }
+  const auto sent = co_await trip.link->send_signal(*number);
+  const auto waited = co_await engine::sleep_for(60s);
+  if (!sent || waited) trip.kill();
+  co_return engine::ok;
+}
+
+engine::task<> OuterRun::backstop(Trip& trip) {
+  const auto booted = co_await engine::sleep_for(kOuterBoot);
+  if (!booted) co_return engine::ok;
+  if (!trip.link->ready()) {
+    trip.kill();
+    co_return engine::ok;
+  }
+  const auto over = co_await engine::sleep_for(plan_.options.boot_timeout + plan_.options.duration + kOuterGrace);
+  if (over) trip.kill();
+  co_return engine::ok;
+}
+
+engine::task<> OuterRun::travel(Trip& trip) {
+  engine::scope watch("outer machine", engine::errors::collect);
+  engine::scope limits("limits", engine::errors::collect);
+  watch.spawn(trip.link->serve(), "link");
+  watch.spawn(read_console(trip), "outer console");
+  limits.spawn(stop_when_asked(trip), "signals");
+  limits.spawn(backstop(trip), "backstop");
+  const auto ended = co_await watch_process(trip);
+  const auto drained = co_await watch.join();  // both end when QEMU's ends of socket and pipe are closed
+  limits.request_stop();
+  const auto stopped = co_await limits.join();
+  (void)ended;
+  (void)drained;
+  (void)stopped;
+  co_return engine::ok;
+}
+
+engine::task<Verdict> OuterRun::run() {
+  const auto kernel = outer_kernel();
+  if (!kernel) co_return Verdict{Exit::kHostCannot, kernel.error().message};
+  kernel_image_ = kernel->image;
+  for (;; ++retries_) {
+    auto packed = pack();
+    if (!packed) co_return Verdict{Exit::kHostCannot, packed.error().message};
+    initramfs_ = std::move(*packed);
+    Trip trip;
+    const auto started = start(trip);
+    if (!started) co_return Verdict{Exit::kHostCannot, started.error().message};
+    const auto travelled = co_await travel(trip);
+    if (travelled.is_error()) co_return Verdict{Exit::kBug, travelled.error().message};
+    manifest_written_ = trip.link->verdict().has_value();
+    if (trip.link->verdict()) co_return *trip.link->verdict();
+    if (interrupted_) co_return Verdict{*interrupted_ == SIGTERM ? Exit::kTerminated : Exit::kInterrupted, *interrupted_ == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGINT"};
+    const std::string why = fmt::format("the outer QEMU machine ended without a result; its last words: {}", trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
+    if (trip.link->hello() || retries_ > 0) co_return Verdict{Exit::kHostCannot, why};
+    folder_.print(RunFolder::Stream::kErr, "floe: " + why + "\nfloe: starting the outer machine once more\n");
+  }
+}
+
+}  // namespace floe::cli

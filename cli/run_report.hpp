@@ -1,0 +1,72 @@
+// What a run was, for manifest.json: filled in as the run goes on, so that a run that ends early still tells what it knows.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/exit.hpp"
+#include "vmm/wire.hpp"
+#include "walkers/tasks.hpp"
+#include "walkers/uts.hpp"
+
+namespace floe::cli {
+
+struct RunReport {
+  Verdict verdict;
+  std::string phase = "starting";  // where it ended: starting, booting, running, stopping, ended
+
+  // What ran.
+  std::string kernel_path, kernel_hash;  // XXH3-128 of the file
+  std::string command_line;
+  std::vector<std::string> command, scheduler;
+  unsigned cpus = 0;
+  std::uint64_t memory_mib = 0;
+  std::string host_mode;  // "kvm", or "tcg": inside a QEMU machine
+  unsigned host_retries = 0;
+
+  // Times, milliseconds since the machine's start; absent when it did not happen.
+  std::optional<std::uint64_t> hello_ms, ended_ms;
+
+  // What the guest said of itself, and how COMMAND and the scheduler ended.
+  std::optional<vmm::wire::Hello> hello;
+  std::optional<vmm::wire::Outcome> command_outcome;
+  std::optional<vmm::wire::Outcome> scheduler_outcome;
+  std::string panic;  // the kernel's line
+
+  // Snapshots.
+  std::string dirty_source;
+  struct Snapshots {
+    std::uint64_t taken = 0, skipped = 0, evicted = 0;
+    std::uint64_t kept = 0;     // in the ring at the end
+    std::uint64_t written = 0;  // of these, to OUT/snapshots
+    std::uint64_t missed_ticks = 0, rendezvous_timeouts = 0, did_not_fit = 0;  // the parts of `skipped`
+    std::string write_error;
+  } snapshots;
+  std::vector<std::uint64_t> pause_us, park_us, capture_us, thaw_us, precopy_us, residual_pages;  // one per snapshot taken
+  std::uint64_t ring_bytes = 0, ring_bytes_limit = 0, arena_bytes = 0, populated_bytes = 0;
+
+  // What was read from the newest snapshot, by the host alone.
+  std::optional<walkers::Uts> uts;
+  std::optional<walkers::TaskTable> tasks;
+  std::string walk_error;
+  std::uint64_t walks = 0, walks_skipped = 0;
+
+  // The wire.
+  vmm::wire::Decoder::Stats wire;
+  std::uint64_t wire_unknown_frames = 0;
+  std::uint64_t console_bytes = 0, console_bytes_lost = 0;
+
+  std::map<std::string, std::uint64_t> vcpu_counters;
+  std::vector<std::string> notes;  // anything odd that the reader should know
+};
+
+// manifest.json: schema "floe-manifest/1", keys as in docs/format.md.
+std::string to_json(const RunReport& report, bool pretty = true);
+
+// Nearest-rank percentile of `values`, 0 for none.
+std::uint64_t percentile(std::vector<std::uint64_t> values, double p);
+
+}  // namespace floe::cli

@@ -1,0 +1,218 @@
+#include "cli/snapshot_series.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <chrono>
+
+namespace floe::cli {
+namespace {
+
+using namespace std::chrono_literals;
+using vmm::Clock;
+
+// Pages last used this many ticks ago are compressed, a few at a time, so that a tick never pays for many.
+constexpr std::uint32_t kHotTicks = 10;
+constexpr std::size_t kCompressedPerTick = 128;
+
+std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
+  return {
+      {"serial", sizeof(vmm::Serial16550::State), [&pc](std::span<std::byte> out) { return pc.serial().save(out); }},
+      {"rtc", sizeof(vmm::CmosRtc::State), [&pc](std::span<std::byte> out) { return pc.rtc().save(out); }},
+      {"virtio-console", sizeof(vmm::VirtioConsole::State), [&pc](std::span<std::byte> out) { return pc.console().save(out); }},
+  };
+}
+
+}  // namespace
+
+SnapshotSeries::SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz) : vm_(vm), folder_(folder), hz_(hz) {}
+SnapshotSeries::~SnapshotSeries() = default;
+
+Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested, RunFolder& folder) {
+  auto series = std::unique_ptr<SnapshotSeries>(new SnapshotSeries(vm, folder, options.snapshot_hz));
+  series->byte_limit_ = options.effective_ring_bytes();
+  auto layout = freeze::RamLayout::of(vm.ram());
+  if (!layout) return fail(std::move(layout.error()));
+  series->layout_ = std::move(*layout);
+  auto store = freeze::PageStore::create({.byte_limit = series->byte_limit_, .zstd_level = 1, .hash = nullptr});
+  if (!store) return fail(std::move(store.error()));
+  series->store_ = std::move(*store);
+  series->ring_ = std::make_unique<freeze::SnapshotRing>(
+      series->store_, freeze::SnapshotRing::Options{.pages = series->layout_.pages(), .depth = options.ring_depth, .byte_limit = series->byte_limit_});
+  auto source = freeze::choose_dirty_source(vm.ram(), {.kvm_fd = vm.kvm_fd(), .vm_fd = vm.fd(), .only = {}});
+  if (!source) return fail(std::move(source.error()));
+  series->report_.dirty_source = source->source->name();
+  for (const std::string& refusal : source->refused) series->report_.notes.push_back("dirty pages: " + refusal);
+  freeze::SnapshotterOptions how;
+  how.rendezvous_limit = nested ? 10s : 2s;
+  auto snapshotter = freeze::Snapshotter::create(vm, *series->ring_, series->store_, std::move(source->source), saved_devices(pc), how);
+  if (!snapshotter) return fail(std::move(snapshotter.error()));
+  series->snapshotter_ = std::move(*snapshotter);
+  return series;
+}
+
+engine::task<> SnapshotSeries::tick() {
+  if (hz_ <= 0) co_return engine::ok;
+  engine::ticker beat(std::chrono::nanoseconds(static_cast<std::int64_t>(1e9 / hz_)));
+  for (;;) {
+    const auto due = co_await beat.next();
+    if (!due) co_return due.failure();
+    report_.snapshots.missed_ticks += due->missed;
+    ring_->count_skipped(due->missed);
+    const auto taken = co_await take(due->index + 1);
+    if (!taken) co_return taken.failure();
+  }
+}
+
+engine::task<> SnapshotSeries::take_last() {
+  const auto taken = co_await take(0);
+  if (!taken) co_return taken.failure();
+  co_return engine::ok;
+}
+
+engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
+  store_->set_epoch(static_cast<std::uint32_t>(tick_number));
+  auto taken = co_await snapshotter_->take(tick_number, capture_pool_);
+  if (!taken) co_return taken.failure();
+  const freeze::SnapshotMeta& meta = taken->meta;
+  switch (taken->result) {
+    case freeze::TakeResult::kRendezvousTimeout:
+      ++report_.snapshots.rendezvous_timeouts;
+      ring_->count_skipped(1);
+      break;
+    case freeze::TakeResult::kDidNotFit:
+      ++report_.snapshots.did_not_fit;
+      if (!std::exchange(refusal_told_, true)) report_.notes.push_back("snapshot refused: " + taken->reason);
+      break;
+    case freeze::TakeResult::kTaken:
+      report_.pause_us.push_back(meta.pause_us);
+      report_.park_us.push_back(meta.kick_to_park_us);
+      report_.capture_us.push_back(meta.capture_us);
+      report_.thaw_us.push_back(meta.thaw_us);
+      report_.precopy_us.push_back(meta.precopy_us);
+      report_.residual_pages.push_back(meta.residual_pages);
+      break;
+  }
+  auto reading = std::make_shared<Reading>();
+  reading->ring_bytes = ring_->bytes();
+  if (taken->result == freeze::TakeResult::kTaken && to_read_.size() == 0)
+    reading->view = std::make_shared<freeze::SnapshotView>(ring_->newest());
+  else if (taken->result == freeze::TakeResult::kTaken)
+    ++report_.walks_skipped;
+  reading->take = std::move(*taken);
+  to_read_.post(std::move(reading));
+  if (tick_number > kHotTicks) {
+    const auto compress = [this, before = static_cast<std::uint32_t>(tick_number) - kHotTicks] { store_->compress_cold(before, kCompressedPerTick); };
+    const auto compressed = co_await capture_pool_.run(compress);
+    if (!compressed) co_return compressed.failure();
+  }
+  co_return engine::ok;
+}
+
+// On a worker thread, one at a time.
+Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
+  const freeze::RingMemory memory(view, layout_);
+  walkers::OpenOptions options;
+  options.previous = kernel_ ? &*kernel_ : nullptr;
+  if (!view.machine().vcpus.empty()) options.cr3 = view.machine().vcpus.front().cr3;
+  auto kernel = walkers::Kernel::open(memory, options);
+  if (!kernel) return fail(std::move(kernel.error()));
+  auto uts = walkers::uts(*kernel);
+  if (!uts) return fail(std::move(uts.error()).within("init_uts_ns"));
+  auto tasks = walkers::tasks(*kernel);
+  if (!tasks) return fail(std::move(tasks.error()).within("the task list"));
+  report_.uts = std::move(*uts);
+  report_.tasks = std::move(*tasks);
+  report_.walk_error.clear();
+  read_sequence_ = view.meta().sequence;
+  kernel_.emplace(std::move(*kernel));
+  return {};
+}
+
+engine::task<> SnapshotSeries::read() {
+  for (;;) {
+    auto next = co_await to_read_.receive();
+    if (!next) break;
+    const std::shared_ptr<Reading> reading = *next;
+    std::string tasks = "null";
+    std::uint64_t walk_us = 0;
+    if (reading->view) {
+      const auto began = Clock::now();
+      const auto work = [this, reading] { return walk(*reading->view); };
+      const auto walked = co_await walk_pool_.run(work);
+      if (walked.is_cancelled()) break;
+      walk_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began).count());
+      ++report_.walks;
+      if (walked)
+        tasks = std::to_string(report_.tasks->tasks.size());
+      else
+        report_.walk_error = walked.error().message;
+    }
+    write_metrics(*reading, tasks, walk_us);
+  }
+  co_return engine::ok;
+}
+
+void SnapshotSeries::write_metrics(const Reading& reading, const std::string& tasks, std::uint64_t walk_us) {
+  const freeze::SnapshotMeta& m = reading.take.meta;
+  const bool taken = reading.take.result == freeze::TakeResult::kTaken;
+  const std::string reason = taken ? "null" : boost::json::serialize(boost::json::value(reading.take.reason));
+  folder_.append(artefact::kMetrics,
+                 fmt::format(R"({{"sequence":{},"tick":{},"taken":{},"reason":{},"realtime_ns":{},"guest_clock_ns":{},"precopy_us":{},"kick_to_park_us":{},)"
+                             R"("capture_us":{},"thaw_us":{},"pause_us":{},"dirty_pages":{},"residual_pages":{},"passes":{},"ring_bytes":{},"tasks":{},"walk_us":{}}})"
+                             "\n",
+                             m.sequence, m.tick, taken, reason, m.realtime_ns, m.guest_clock_ns, m.precopy_us, m.kick_to_park_us, m.capture_us, m.thaw_us,
+                             m.pause_us, m.dirty_pages, m.residual_pages, m.passes, reading.ring_bytes, tasks, walk_us));
+}
+
+engine::task<> SnapshotSeries::read_newest() {
+  if (ring_->size() == 0 || ring_->meta(ring_->size() - 1).sequence == read_sequence_) co_return engine::ok;
+  const auto view = std::make_shared<freeze::SnapshotView>(ring_->newest());
+  const auto work = [this, view] { return walk(*view); };
+  const auto walked = co_await walk_pool_.run(work);
+  ++report_.walks;
+  if (walked.is_error()) report_.walk_error = walked.error().message;
+  co_return engine::ok;
+}
+
+engine::task<> SnapshotSeries::keep() {
+  if (ring_->size() == 0) co_return engine::ok;
+  const auto work = [this]() -> Result<> {
+    const auto sink = folder_.sink(artefact::kSnapshots);
+    freeze::KeptWriter writer(*ring_, layout_, *sink);
+    const auto written = writer.run();
+    report_.snapshots.written = writer.summary().snapshots;
+    for (const std::string& failed : writer.summary().failed) report_.notes.push_back("not written: " + failed);
+    return written;
+  };
+  const auto kept = co_await capture_pool_.run(work);
+  if (!kept) report_.snapshots.write_error = kept.is_error() ? kept.error().message : "cancelled";
+  co_return engine::ok;
+}
+
+void SnapshotSeries::report(RunReport& report) const {
+  report.dirty_source = report_.dirty_source;
+  report.snapshots = report_.snapshots;
+  report.snapshots.taken = ring_->counters().taken;
+  report.snapshots.evicted = ring_->counters().evicted;
+  report.snapshots.skipped = ring_->counters().skipped_ticks + ring_->counters().did_not_fit;
+  report.snapshots.kept = ring_->size();
+  report.pause_us = report_.pause_us;
+  report.park_us = report_.park_us;
+  report.capture_us = report_.capture_us;
+  report.thaw_us = report_.thaw_us;
+  report.precopy_us = report_.precopy_us;
+  report.residual_pages = report_.residual_pages;
+  report.ring_bytes = ring_->bytes();
+  report.ring_bytes_limit = byte_limit_;
+  report.arena_bytes = store_->stats().arena_bytes;
+  report.uts = report_.uts;
+  report.tasks = report_.tasks;
+  report.walk_error = report_.walk_error;
+  report.walks = report_.walks;
+  report.walks_skipped = report_.walks_skipped;
+  report.notes.insert(report.notes.end(), report_.notes.begin(), report_.notes.end());
+  for (const auto& range : vm_.ram().populated()) report.populated_bytes += range.count * kPageBytes;
+}
+
+}  // namespace floe::cli

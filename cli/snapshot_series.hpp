@@ -1,0 +1,73 @@
+// The 1 Hz history of one run: takes a snapshot at each tick, keeps the newest in the ring, reads each with the walkers, and writes a
+// line of metrics for it.
+//
+// Two things go on side by side: ticks, which must be on time, and reading, which may take longer than a period on a slow host. A
+// snapshot that arrives while the reader is still at an earlier one is not read, and counted.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/run_folder.hpp"
+#include "cli/run_options.hpp"
+#include "cli/run_report.hpp"
+#include "engine/engine.hpp"
+#include "freeze/snapshot_memory.hpp"
+#include "freeze/snapshotter.hpp"
+#include "vmm/pc.hpp"
+#include "walkers/kernel.hpp"
+
+namespace floe::cli {
+
+class SnapshotSeries {
+ public:
+  static Result<std::unique_ptr<SnapshotSeries>> create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested, RunFolder& folder);
+  ~SnapshotSeries();
+
+  // Ticks from now on, until stopped. Call once, at the guest's hello.
+  engine::task<> tick();
+  // Reads what tick() took, until close_reading().
+  engine::task<> read();
+  void close_reading() { to_read_.close(); }
+
+  // One snapshot outside the beat: the last state of a guest that crashed.
+  engine::task<> take_last();
+  // Makes sure that the newest snapshot has been read. After tick() and read() ended.
+  engine::task<> read_newest();
+  // Writes every snapshot of the ring to OUT/snapshots.
+  engine::task<> keep();
+
+  void report(RunReport& report) const;
+
+ private:
+  SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz);
+  engine::task<> take(std::uint64_t tick_number);
+  struct Reading {
+    std::shared_ptr<freeze::SnapshotView> view;
+    freeze::Take take;
+    std::uint64_t ring_bytes = 0;
+  };
+  Result<> walk(const freeze::SnapshotView& view);
+  void write_metrics(const Reading& reading, const std::string& tasks, std::uint64_t walk_us);
+
+  vmm::Vm& vm_;
+  RunFolder& folder_;
+  double hz_;
+  engine::worker_pool capture_pool_{1};
+  engine::worker_pool walk_pool_{1};
+  std::shared_ptr<freeze::PageStore> store_;
+  std::unique_ptr<freeze::SnapshotRing> ring_;
+  std::unique_ptr<freeze::Snapshotter> snapshotter_;
+  freeze::RamLayout layout_;
+  std::uint64_t byte_limit_ = 0;
+
+  engine::mailbox<std::shared_ptr<Reading>> to_read_;
+  std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
+  std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
+  bool refusal_told_ = false;
+
+  RunReport report_;  // the snapshot and walk parts only
+};
+
+}  // namespace floe::cli

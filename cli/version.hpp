@@ -1,0 +1,7 @@
+#pragma once
+
+namespace floe::cli {
+
+inline constexpr const char* kVersion = FLOE_VERSION;
+
+}  // namespace floe::cli
