@@ -20,10 +20,13 @@ constexpr std::uint64_t kHugePage = 2 << 20;
 constexpr std::size_t kSteps64 = 8, kSteps128 = 8, kSteps256 = 6;
 constexpr std::size_t kPageClass = kSteps64 + kSteps128 + kSteps256;
 
-void prefault(std::byte* start, std::uint64_t bytes) {
+// False when there is no memory for it. Kernels before 5.14 cannot say so: there, the pages are touched one by one.
+bool prefault(std::byte* start, std::uint64_t bytes) {
   ::madvise(start, bytes, MADV_HUGEPAGE);
-  if (::madvise(start, bytes, MADV_POPULATE_WRITE) == 0) return;
+  if (::madvise(start, bytes, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno != EINVAL) return false;
   for (std::uint64_t at = 0; at < bytes; at += kPageBytes) *reinterpret_cast<volatile std::byte*>(start + at) = std::byte{0};
+  return true;
 }
 
 }  // namespace
@@ -76,8 +79,7 @@ bool PageArena::grow(std::uint64_t bytes) {
   const std::uint64_t have = committed();
   if (limit_ <= have) return false;
   bytes = std::min(bytes, limit_ - have) / kSpanBytes * kSpanBytes;
-  if (bytes == 0 || ::mprotect(base_ + have, bytes, PROT_READ | PROT_WRITE) != 0) return false;
-  prefault(base_ + have, bytes);
+  if (bytes == 0 || ::mprotect(base_ + have, bytes, PROT_READ | PROT_WRITE) != 0 || !prefault(base_ + have, bytes)) return false;
   const auto first = static_cast<std::uint32_t>(spans_.size());
   spans_.resize(spans_.size() + bytes / kSpanBytes);
   for (auto span = static_cast<std::uint32_t>(spans_.size()); span-- > first;) link(free_, span);

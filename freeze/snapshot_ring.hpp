@@ -38,6 +38,7 @@ class SnapshotRing {
   struct Options {
     std::uint32_t pages = 0;  // of the guest; indexes are below it
     std::size_t depth = 60;   // at least 1
+    // Below the store's own limit by what one tick may bring, or put() has to evict before push() can plan.
     std::uint64_t byte_limit = std::uint64_t{1} << 30;
   };
 
@@ -71,7 +72,7 @@ class SnapshotRing {
   // engine.
   std::size_t compress_cold(std::size_t hot, std::size_t max_pages);
 
-  // 0 is the oldest.
+  // 0 is the oldest. Indexes are below size(), and newest() needs one.
   std::size_t size() const { return entries_.size(); }
   const SnapshotMeta& meta(std::size_t index) const { return entries_[index].meta; }
   const MachineState& machine(std::size_t index) const { return *entries_[index].machine; }

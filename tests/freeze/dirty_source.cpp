@@ -6,15 +6,18 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <cstring>
 #include <map>
 #include <random>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/fd.hpp"
+#include "freeze/snapshot_memory.hpp"
 #include "vmm/kvm.hpp"
 
 using namespace floe;
@@ -99,6 +102,34 @@ void check_shadow(DirtySource& source, vmm::GuestRam& ram) {
     for (const std::uint64_t page : collect(source, ram)) std::memcpy(shadow.data() + page * kPageBytes, ram.page(page), kPageBytes);
     BOOST_REQUIRE(std::memcmp(shadow.data(), ram.page(0), shadow.size()) == 0);
   }
+}
+
+// The same while another thread goes on writing: once it has stopped, one more round makes the shadow exact.
+template <class Write>
+void check_live(DirtySource& source, vmm::GuestRam& ram, Write write) {
+  BOOST_REQUIRE(source.arm());
+  std::vector<std::byte> shadow(ram.bytes());
+  const auto copy = [&](std::uint64_t page) { copy_volatile(std::span(shadow).subspan(page * kPageBytes, kPageBytes), ram.page(page)); };
+  std::atomic<bool> stop = false;
+  std::atomic<std::uint64_t> writes = 0;
+  std::thread writer([&] {
+    while (!stop) {
+      write();
+      ++writes;
+    }
+  });
+  for (std::uint64_t page = 0; page < ram.pages(); ++page) copy(page);
+  std::size_t reported = 0;
+  for (int round = 0; round < 200 || writes < 2000; ++round)
+    for (const std::uint64_t page : collect(source, ram)) {
+      copy(page);
+      ++reported;
+    }
+  stop = true;
+  writer.join();
+  for (const std::uint64_t page : collect(source, ram)) copy(page);
+  BOOST_TEST(reported > 0u);
+  BOOST_TEST(std::memcmp(shadow.data(), ram.page(0), shadow.size()) == 0);
 }
 
 // A guest of `bytes` whose vCPU, in real mode, stores AL into the 16-bit addresses given, then does a port write, over and over.
@@ -201,6 +232,17 @@ BOOST_AUTO_TEST_CASE(pagemap_scan_keeps_a_shadow_exact) {
   if (const auto source = pagemap_scan_or_skip(*ram)) check_shadow(*source, *ram);
 }
 
+BOOST_AUTO_TEST_CASE(pagemap_scan_keeps_up_with_a_running_writer) {
+  const auto ram = vmm::GuestRam::create(4 << 20).value();
+  const auto source = pagemap_scan_or_skip(*ram);
+  if (!source) return;
+  std::memset(ram->page(0), 1, ram->bytes());
+  check_live(*source, *ram, [&ram, random = std::mt19937_64(1)]() mutable {
+    auto* word = reinterpret_cast<std::uint64_t*>(ram->page(random() % 64)) + random() % 512;
+    __atomic_store_n(word, random(), __ATOMIC_RELAXED);
+  });
+}
+
 BOOST_AUTO_TEST_CASE(pagemap_scan_reports_more_ranges_than_one_call_returns) {
   const auto ram = vmm::GuestRam::create(64 << 20).value();
   const auto source = pagemap_scan_or_skip(*ram);
@@ -252,6 +294,16 @@ BOOST_AUTO_TEST_CASE(kvm_log_sees_vcpu_and_vmm_writes) {
   BOOST_TEST(text(collect(source, *guest.ram)) == "5 9 15 32 33 ");
   BOOST_REQUIRE(source.arm());
   BOOST_TEST(text(collect(source, *guest.ram)) == "");
+}
+
+BOOST_AUTO_TEST_CASE(kvm_log_keeps_up_with_a_running_vcpu) {
+  Guest guest;
+  std::vector<std::uint16_t> addresses;
+  for (unsigned page = 3; page < 16; ++page) addresses.push_back(static_cast<std::uint16_t>(page * kPageBytes + page));
+  if (!guest.create(1 << 20, addresses)) return;
+  auto made = create_kvm_dirty_log(*guest.ram, guest.kvm.get(), guest.vm.get());
+  BOOST_REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message));
+  check_live(**made, *guest.ram, [&guest, al = std::uint8_t{0}]() mutable { guest.step(++al); });
 }
 
 BOOST_AUTO_TEST_CASE(kvm_log_covers_ram_above_the_hole) {
