@@ -4,6 +4,7 @@
 #include <array>
 #include <coroutine>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -22,12 +23,10 @@ namespace detail {
 // Starts tasks side by side in one context and waits for all.
 class gathering {
  public:
-  explicit gathering(context& inner, bool stop_after_first = false) : inner_(inner), stop_after_first_(stop_after_first) {}
+  // `children` must stay valid until all have ended.
+  gathering(context& inner, std::span<promise_base* const> children, bool stop_after_first = false)
+      : inner_(inner), stop_after_first_(stop_after_first), started_(children) {}
 
-  template <class T>
-  void add(task<T>& work) {
-    started_.push_back(&work.promise());
-  }
   std::size_t first() const { return first_; }
 
   bool await_ready() const noexcept { return started_.empty(); }
@@ -44,11 +43,19 @@ class gathering {
 
   context& inner_;
   bool stop_after_first_;
-  std::vector<promise_base*> started_;
+  std::span<promise_base* const> started_;
   std::size_t left_ = 0;
   std::size_t first_ = 0;
   promise_base* parent_ = nullptr;
 };
+
+template <class T>
+std::vector<promise_base*> promises_of(std::vector<task<T>>& works) {
+  std::vector<promise_base*> all;
+  all.reserve(works.size());
+  for (task<T>& work : works) all.push_back(&work.promise());
+  return all;
+}
 
 class deadline_guard : private timer_node {
  public:
@@ -72,8 +79,8 @@ time_point current_time();
 template <class T>
 task<std::vector<outcome<T>>> when_all(std::vector<task<T>> works) {
   context inner(detail::current_context());
-  detail::gathering together(inner);
-  for (auto& work : works) together.add(work);
+  const auto children = detail::promises_of(works);
+  detail::gathering together(inner, children);
   co_await together;
   std::vector<outcome<T>> results;
   results.reserve(works.size());
@@ -84,8 +91,8 @@ task<std::vector<outcome<T>>> when_all(std::vector<task<T>> works) {
 template <class... T>
 task<std::tuple<outcome<T>...>> when_all(task<T>... works) {
   context inner(detail::current_context());
-  detail::gathering together(inner);
-  (together.add(works), ...);
+  const std::array<detail::promise_base*, sizeof...(T)> children{&works.promise()...};
+  detail::gathering together(inner, children);
   co_await together;
   std::tuple<outcome<T>...> results(std::move(works.promise().result)...);
   co_return std::move(results);
@@ -101,8 +108,8 @@ struct first_of {
 template <class T>
 task<first_of<std::vector<outcome<T>>>> when_any(std::vector<task<T>> works) {
   context inner(detail::current_context());
-  detail::gathering together(inner, true);
-  for (auto& work : works) together.add(work);
+  const auto children = detail::promises_of(works);
+  detail::gathering together(inner, children, true);
   co_await together;
   first_of<std::vector<outcome<T>>> result;
   result.index = together.first();
@@ -113,8 +120,8 @@ task<first_of<std::vector<outcome<T>>>> when_any(std::vector<task<T>> works) {
 template <class... T>
 task<first_of<std::tuple<outcome<T>...>>> when_any(task<T>... works) {
   context inner(detail::current_context());
-  detail::gathering together(inner, true);
-  (together.add(works), ...);
+  const std::array<detail::promise_base*, sizeof...(T)> children{&works.promise()...};
+  detail::gathering together(inner, children, true);
   co_await together;
   first_of<std::tuple<outcome<T>...>> result;
   result.index = together.first();

@@ -1,46 +1,45 @@
 #include "engine/context.hpp"
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "engine/loop.hpp"
 
 namespace floe::engine {
 
-context::context(context& parent, nanos deadline)
-    : stop_hook(&context::stop_child), owner_(parent.owner_), deadline_(deadline < parent.deadline_ ? deadline : parent.deadline_) {
-  waiting_.prev = waiting_.next = &waiting_;
-  if (deadline_ != kNever) owner_->deadline_contexts(+1);
+context::context(context& parent, nanos deadline) : context(*parent.owner_, deadline < parent.deadline_ ? deadline : parent.deadline_) {
   if (parent.stop_requested()) {
     stopped_.store(true, std::memory_order_relaxed);
   } else {
-    parent.add(*this);
+    has_parent_ = true;
+    in_parent_.put_in(parent.children_);
   }
 }
 
-context::context(loop& owner, nanos deadline) : stop_hook(&context::stop_child), owner_(&owner), deadline_(deadline) {
-  waiting_.prev = waiting_.next = &waiting_;
+context::context(loop& owner, nanos deadline) : owner_(&owner), deadline_(deadline) {
+  in_parent_.self = this;
+  children_.close();
+  roots_.close();
   if (deadline_ != kNever) owner_->deadline_contexts(+1);
 }
 
 context::~context() {
-  if (waiting_.next != &waiting_) detail::broken("a context ended while something still waited in it");
-  if (linked()) unlink();
+  if (!roots_.empty() || !children_.empty()) detail::broken("a context ended before the tasks in it");
+  if (has_parent_) in_parent_.take_out();
   if (deadline_ != kNever) owner_->deadline_contexts(-1);
 }
 
 void context::request_stop() {
   if (stopped_.exchange(true, std::memory_order_relaxed)) return;
-  // A hook may take itself or others out while it runs, so the ring is read anew each time. Nothing joins a stopped context.
-  while (waiting_.next != &waiting_) {
-    detail::stop_hook& hook = *waiting_.next;
-    hook.unlink();
-    hook.fire(hook);
+  // Stopping only makes tasks ready and queues cancel requests: no task runs here, so the rings stay as they are.
+  for (detail::link* at = roots_.after; at != &roots_; at = at->after) {
+    auto* task = reinterpret_cast<detail::promise_base*>(reinterpret_cast<char*>(at) - offsetof(detail::promise_base, root));
+    while (task->child != nullptr) task = task->child;
+    if (detail::stop_hook* hook = std::exchange(task->waiting, nullptr)) hook->fire(*hook);
   }
-}
-
-void context::stop_child(detail::stop_hook& hook) {
-  static_cast<context&>(hook).request_stop();
+  for (detail::link* at = children_.after; at != &children_; at = at->after) static_cast<place*>(at)->self->request_stop();
 }
 
 void detail::broken(const char* what, const char* name) {

@@ -21,70 +21,96 @@ inline constexpr nanos kNever = std::numeric_limits<nanos>::max();
 
 namespace detail {
 
-// Something that waits and can be told to stop: a pending operation, a timer, a child context. Linked into its context meanwhile.
+// Something a task waits in and that can be told to stop: a pending operation, a timer, a mailbox.
 struct stop_hook {
   using action = void (*)(stop_hook&);
   explicit stop_hook(action what) : fire(what) {}
   stop_hook(const stop_hook&) = delete;
   stop_hook& operator=(const stop_hook&) = delete;
 
-  bool linked() const { return next != nullptr; }
-  void unlink() {
-    prev->next = next;
-    next->prev = prev;
-    next = nullptr;
-  }
-
   action fire;
-  stop_hook* prev = nullptr;
-  stop_hook* next = nullptr;
+};
+
+// A place in a ring of things of one kind.
+struct link {
+  link* before;
+  link* after;
+
+  void close() { before = after = this; }  // the head of an empty ring
+  bool empty() const { return after == this; }
+  void put_in(link& head) {
+    before = &head;
+    after = head.after;
+    head.after->before = this;
+    head.after = this;
+  }
+  void take_out() {
+    before->after = after;
+    after->before = before;
+  }
+};
+
+// The part of every promise that the engine knows: whom to resume, in which context, under which name, what it waits for, and who waits for
+// its end. Members without initialiser are set by whoever starts the task: an awaiting parent sets the continuation, everybody else
+// on_done.
+//
+// A context knows only the tasks that were started in it, not each that waits. A stop goes from those down `child` to the one that waits.
+// So an operation costs one store here instead of a place in a list, whose neighbours would be cold.
+struct promise_base {
+  promise_base* next;  // link of the ready set; of the graveyard after the end
+  std::coroutine_handle<> self;
+  context* ctx;
+  const char* name;
+  promise_base* child = nullptr;  // the task that this one awaits, in the same context
+  stop_hook* waiting = nullptr;   // what this one waits in, if that can be stopped
+  std::coroutine_handle<> continuation;
+  void (*on_done)(promise_base& child, void* owner);  // instead of a continuation: scopes, when_all, run
+  void* owner;
+  link root;  // place among the tasks started in ctx
+
+  inline nanos deadline() const;
 };
 
 }  // namespace detail
 
-class context : private detail::stop_hook {
+class context {
  public:
   // A child of `parent`, with an own deadline if it is the earlier one.
   explicit context(context& parent, nanos deadline = kNever);
   // A root: neither stop nor deadline reaches it from elsewhere.
   explicit context(loop& owner, nanos deadline = kNever);
   ~context();
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
 
   loop& owner() const { return *owner_; }
   nanos deadline() const { return deadline_; }
   bool stop_requested() const { return stopped_.load(std::memory_order_relaxed); }
   void request_stop();
 
-  void add(detail::stop_hook& hook) {
-    hook.prev = &waiting_;
-    hook.next = waiting_.next;
-    waiting_.next->prev = &hook;
-    waiting_.next = &hook;
-  }
+  // A task started here (not awaited by one that runs here) must be known until it has ended.
+  void add_root(detail::promise_base& task) { task.root.put_in(roots_); }
+  static void remove_root(detail::promise_base& task) { task.root.take_out(); }
 
  private:
-  static void stop_child(detail::stop_hook& hook);
+  struct place : detail::link {
+    context* self;
+  };
 
   loop* owner_;
   nanos deadline_;
   std::atomic<bool> stopped_{false};
-  detail::stop_hook waiting_{nullptr};  // ring of everything that waits in this context
+  bool has_parent_ = false;
+  place in_parent_;
+  detail::link children_;
+  detail::link roots_;
 };
+
+inline nanos detail::promise_base::deadline() const {
+  return ctx->deadline();
+}
 
 namespace detail {
-
-// The part of every promise that the engine knows: whom to resume, in which context, under which name, and who waits for the end.
-struct promise_base {
-  promise_base* next = nullptr;  // link of the ready set; of the graveyard after the end
-  std::coroutine_handle<> self;
-  context* ctx = nullptr;
-  const char* name = nullptr;
-  std::coroutine_handle<> continuation;
-  void (*on_done)(promise_base& child, void* owner) = nullptr;  // instead of a continuation: scopes, when_all, run
-  void* owner = nullptr;
-
-  nanos deadline() const { return ctx->deadline(); }
-};
 
 // A broken promise of our own (a scope destroyed with children, an operation destroyed in flight) would let the kernel write into freed
 // memory. It ends the program, in release builds too.

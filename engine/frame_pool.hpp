@@ -3,8 +3,26 @@
 // A frame may be freed on another thread than it was made on; it then joins that thread's lists.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+
+// Under ASan a frame in a free list is poisoned, or the pool would hide every use after the end of a coroutine.
+#if defined(__SANITIZE_ADDRESS__)
+#define FLOE_POOL_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FLOE_POOL_ASAN 1
+#endif
+#endif
+#ifdef FLOE_POOL_ASAN
+#include <sanitizer/asan_interface.h>
+#define FLOE_POOL_HIDE(address, size) ASAN_POISON_MEMORY_REGION(address, size)
+#define FLOE_POOL_SHOW(address, size) ASAN_UNPOISON_MEMORY_REGION(address, size)
+#else
+#define FLOE_POOL_HIDE(address, size) static_cast<void>(0)
+#define FLOE_POOL_SHOW(address, size) static_cast<void>(0)
+#endif
 
 namespace floe::engine {
 
@@ -22,9 +40,50 @@ class frame_pool {
   // A burst of a million tasks must not keep its memory for ever.
   static constexpr std::size_t kCacheLimit = std::size_t{64} << 20;
 
-  static void* allocate(std::size_t bytes);
-  static void release(void* frame, std::size_t bytes) noexcept;
-  static frame_pool_counters counters();  // of the calling thread
+  static void* allocate(std::size_t bytes) {
+    const std::size_t index = class_of(bytes);
+    if (index >= kClasses || tls.head[index] == nullptr) [[unlikely]]
+      return from_malloc(bytes);
+    free_frame* const frame = tls.head[index];
+    FLOE_POOL_SHOW(frame, size_of(index));
+    tls.head[index] = frame->next;
+    ++tls.counters.hits;
+    tls.counters.cached_bytes -= size_of(index);
+    return frame;
+  }
+
+  static void release(void* frame, std::size_t bytes) noexcept {
+    const std::size_t index = class_of(bytes);
+    if (index >= kClasses || tls.counters.cached_bytes >= kCacheLimit || tls.closed) [[unlikely]]
+      return to_malloc(frame);
+    auto* const freed = static_cast<free_frame*>(frame);
+    freed->next = tls.head[index];
+    tls.head[index] = freed;
+    tls.counters.cached_bytes += size_of(index);
+    FLOE_POOL_HIDE(frame, size_of(index));
+  }
+
+  static frame_pool_counters counters() { return tls.counters; }  // of the calling thread
+
+ private:
+  struct free_frame {
+    free_frame* next;
+  };
+  static constexpr std::size_t kClasses = kLargest / kGrain;
+  static constexpr std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kGrain; }
+  static constexpr std::size_t size_of(std::size_t index) { return (index + 1) * kGrain; }
+
+  static void* from_malloc(std::size_t bytes);
+  static void to_malloc(void* frame) noexcept;
+
+  // Trivially constructible and destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
+  struct lists {
+    std::array<free_frame*, kClasses> head;
+    frame_pool_counters counters;
+    bool closed;
+  };
+  struct janitor;
+  static constinit thread_local lists tls;
 };
 
 }  // namespace floe::engine

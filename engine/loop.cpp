@@ -25,8 +25,10 @@ constexpr unsigned kResumesPerPass = 64;
 constexpr nanos kNanosPerPass = 200'000;
 // The exact clock costs 23 ns, a resume some 3: it is read once in so many.
 constexpr unsigned kResumesPerClockRead = 8;
+constexpr unsigned kTimedOneByOne = 4;
 
-constinit thread_local loop* tls_loop = nullptr;
+constinit thread_local loop* tls_running = nullptr;  // between the start and the end of run()
+constinit thread_local loop* tls_latest = nullptr;   // created or run here last
 
 nanos read_clock(clockid_t which) {
   timespec now{};
@@ -41,14 +43,14 @@ void print_stall(const stall& seen) {
 
 }  // namespace
 
-loop::loop(loop_options options) : options_(std::move(options)), ring_(std::make_unique<detail::ring>()), root_(*this) {
+loop::loop(loop_options options) : ring_(std::make_unique<detail::ring>()), options_(std::move(options)), root_(*this) {
   if (!options_.on_stall) options_.on_stall = print_stall;
 }
 
 Result<std::unique_ptr<loop>> loop::create(loop_options options) {
   std::unique_ptr<loop> made(new loop(std::move(options)));
   if (auto opened = made->open(); !opened) return fail(std::move(opened.error()));
-  tls_loop = made.get();
+  tls_latest = made.get();
   return made;
 }
 
@@ -57,6 +59,7 @@ Result<> loop::open() {
   UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event) return fail_errno(errno, "eventfd");
   doorbell_ = std::make_shared<detail::doorbell>(std::move(event));
+  ring_->describe(submissions_);
   rough_now_ = now_nanos();
   return {};
 }
@@ -68,16 +71,17 @@ loop::~loop() {
     doorbell_->close();
   }
   drain_orphans();
-  if (tls_loop == this) tls_loop = nullptr;
+  if (tls_latest == this) tls_latest = nullptr;
 }
 
 loop& loop::current() {
-  if (tls_loop == nullptr) detail::broken("no engine loop on this thread");
-  return *tls_loop;
+  loop* const here = tls_running != nullptr ? tls_running : tls_latest;
+  if (here == nullptr) detail::broken("no engine loop on this thread");
+  return *here;
 }
 
-loop* loop::current_or_null() {
-  return tls_loop;
+loop* loop::running_here() {
+  return tls_running;
 }
 
 nanos loop::now_nanos() const {
@@ -87,22 +91,31 @@ nanos loop::now_nanos() const {
 
 const char* loop::intern(std::string_view name) {
   if (!recent_name_.empty() && recent_name_ == name) return recent_name_.data();
-  const auto [place, fresh] = names_.emplace(name);
+  auto place = names_.find(name);
+  if (place == names_.end()) place = names_.emplace(name).first;
   recent_name_ = *place;
   return place->c_str();
 }
 
 void loop::inject(fault_plan plan) {
-  stop_at_suspension_ = plan.stop_at_suspension == 0 ? 0 : suspensions_ + plan.stop_at_suspension;
+  faults_armed_ = true;
+  suspensions_ = 0;
+  stop_at_suspension_ = plan.stop_at_suspension;
   operations_until_failure_ = plan.fail_operation;
   injected_error_ = plan.error;
 }
 
-bool loop::injected_failure(int& result) {
-  if (operations_until_failure_ == 0 || --operations_until_failure_ != 0) [[likely]]
-    return false;
-  result = -injected_error_;
-  return true;
+void loop::inject_stop() {
+  if (++suspensions_ == stop_at_suspension_) request_stop();
+}
+
+bool loop::inject_fault(int& result) {
+  if (operations_until_failure_ != 0 && --operations_until_failure_ == 0) {
+    result = -injected_error_;
+    return true;
+  }
+  inject_stop();
+  return false;
 }
 
 // ---- running ------------------------------------------------------------------------------------------------------------------
@@ -110,6 +123,8 @@ bool loop::injected_failure(int& result) {
 void loop::start(promise_base& child, context& ctx, const char* name) {
   child.ctx = &ctx;
   child.name = name;
+  child.continuation = nullptr;
+  ctx.add_root(child);
   make_ready(child);
 }
 
@@ -129,11 +144,12 @@ void loop::bind_to_thread() {
     bound_ = true;
   }
   if (thread_ != self) detail::broken("a loop runs on one thread for ever; this is another one");
-  tls_loop = this;
+  tls_latest = this;
 }
 
 void loop::drive(const bool& done) {
   running_ = true;
+  tls_running = this;
   last_look_ = coarse_now();
   while (!done) {
     ++counters_.passes;
@@ -141,12 +157,13 @@ void loop::drive(const bool& done) {
     if (!timers_.empty()) fire_timers();
     dispatch_ready(done);
     if (done) break;
+    if (unlooked_ != 0) look_for_stall();
     look_at_ring();
-    walk_completions(done);
+    walk_completions();
   }
   current_context_ = nullptr;
-  current_name_ = "loop";
   running_ = false;
+  tls_running = nullptr;
 }
 
 void loop::fire_timers() {
@@ -162,8 +179,9 @@ void loop::dispatch_ready(const bool& done) {
   unsigned resumed = 0;
   nanos began = 0;
   while (!ready_.empty() && !done) {
-    resume(ready_.pop());
-    if (slice_over_after(++resumed, began)) {
+    ++dispatched_;
+    resume(ready_.pop(), ++resumed);
+    if (slice_over_after(resumed, began)) {
       ++counters_.bounded_passes;
       return;
     }
@@ -185,18 +203,19 @@ bool loop::slice_is_over() {
   return now - slice_began_ > kNanosPerPass;
 }
 
-void loop::resume(promise_base& task) {
-  ++resumes_;
+// Forced inline: it is most of what lies between a completion and the task that waited for it.
+[[gnu::always_inline]] inline void loop::resume(promise_base& task, unsigned in_this_pass) {
   current_context_ = task.ctx;
-  current_name_ = task.name;
   slice_began_ = 0;
+  recent_[unlooked_++] = task.name;
   task.self.resume();
   while (graveyard_ != nullptr) [[unlikely]] {
     promise_base& ended = *graveyard_;
     graveyard_ = ended.next;
     ended.self.destroy();
   }
-  if (options_.stall_threshold.count() != 0) check_stall();
+  // The first few of a pass are timed one by one; in a burst, where each is short or the loop would not get so far, by groups.
+  if (in_this_pass <= kTimedOneByOne || unlooked_ == recent_.size()) look_for_stall();
 }
 
 nanos loop::coarse_now() const {
@@ -204,14 +223,26 @@ nanos loop::coarse_now() const {
 }
 
 // The coarse clock (3 ns) moves with the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
-void loop::check_stall() {
-  const nanos now = coarse_now();
-  const nanos held = now - last_look_;
-  last_look_ = now;
-  if (held < options_.stall_threshold.count()) [[likely]]
-    return;
+void loop::look_for_stall() {
+  if (options_.stall_threshold.count() != 0) {
+    const nanos now = coarse_now();
+    const nanos held = now - last_look_;
+    last_look_ = now;
+    if (held >= options_.stall_threshold.count()) [[unlikely]]
+      report_stall(held);
+  }
+  unlooked_ = 0;
+}
+
+void loop::report_stall(nanos held) {
+  std::string names;
+  for (unsigned index = 0; index < unlooked_; ++index) {
+    bool known = false;
+    for (unsigned earlier = 0; earlier < index; ++earlier) known = known || recent_[earlier] == recent_[index];
+    if (!known) names.append(names.empty() ? "" : " or ").append(recent_[index]);
+  }
   ++counters_.stalls;
-  options_.on_stall({current_name_, nanoseconds(held)});
+  options_.on_stall({names, nanoseconds(held)});
 }
 
 // ---- the ring -----------------------------------------------------------------------------------------------------------------
@@ -219,10 +250,10 @@ void loop::check_stall() {
 void loop::look_at_ring() {
   if (ready_.empty() && backlog_.empty() && !ring_->has_completion()) {
     sleep();
-    last_look_ = coarse_now();
-  } else if (ring_->unsubmitted() != 0 || ring_->kernel_has_more()) {
+  } else if (ring_->unsubmitted(submissions_) != 0 || ring_->kernel_has_more()) {
     enter(false, kNever);
   }
+  if (options_.stall_threshold.count() != 0) last_look_ = coarse_now();  // time in the kernel is nobody's stall
 }
 
 void loop::sleep() {
@@ -241,7 +272,7 @@ void loop::sleep() {
   // Only a wait that submits nothing needs the backstop: after any completion the next wait is of that kind. It spares the 75 ns that a
   // timeout costs in a busy loop.
   bool backstop = false;
-  if (ring_->unsubmitted() == 0) {
+  if (ring_->unsubmitted(submissions_) == 0) {
     const nanos limit = saturating_add(read_clock(CLOCK_MONOTONIC), options_.longest_sleep.count());
     backstop = limit < until;
     until = std::min(until, limit);
@@ -257,7 +288,7 @@ void loop::sleep() {
 void loop::spin_until(nanos at) {
   while (now_nanos() < at) {
     if (ring_->has_completion() || !doorbell_->empty()) return;
-    if (ring_->unsubmitted() != 0 || ring_->kernel_has_more()) return enter(false, kNever);
+    if (ring_->unsubmitted(submissions_) != 0 || ring_->kernel_has_more()) return enter(false, kNever);
     __builtin_ia32_pause();
   }
 }
@@ -266,52 +297,57 @@ void loop::enter(bool wait, nanos deadline) {
   for (unsigned attempt = 0;; ++attempt) {
     ++counters_.enters;
     if (ring_->overflown()) ++counters_.overflows;
-    const int error = ring_->enter(wait, deadline);
+    const unsigned before = ring_->unsubmitted(submissions_);
+    const int error = ring_->enter(submissions_, wait, deadline);
+    counters_.operations += before - ring_->unsubmitted(submissions_);
     if (error == 0 || error == EINTR || error == ETIME) return;
     if (error != EBUSY && error != EAGAIN) detail::broken(("io_uring_enter: " + std::string(std::strerror(error))).c_str());
     // The kernel takes no more until completions are taken off, or is short of memory.
     if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
     if (!ring_->has_completion()) sched_yield();
     while (ring_->has_completion()) {
-      const io_uring_cqe entry = ring_->take();
+      const io_uring_cqe& entry = ring_->oldest();
       backlog_.push_back({entry.user_data, entry.res, entry.flags});
+      ring_->release();
     }
     wait = false;
   }
 }
 
-void loop::walk_completions(const bool& done) {
-  resumed_in_walk_ = 0;
+void loop::walk_completions() {
   if (!backlog_.empty()) [[unlikely]] {
     const auto taken = std::exchange(backlog_, {});
     for (const backlog_entry& entry : taken) complete(entry.user_data, entry.result, entry.flags);
   }
-  // As many as there are now: what completes meanwhile waits for the next pass.
-  for (unsigned left = ring_->completions(); left != 0; --left) {
-    const io_uring_cqe entry = ring_->take();
-    complete(entry.user_data, entry.res, entry.flags);
+  // As many as there are now: what completes meanwhile waits for the next pass. The head is read anew each time, because a task may
+  // fill the submission queue, and a flush may have to take completions away.
+  const unsigned end = ring_->newest();
+  unsigned resumed = 0;
+  while (ring_->has_before(end)) {
+    const io_uring_cqe& entry = ring_->oldest();
+    const std::uint64_t user_data = entry.user_data;
+    const int result = entry.res;
+    const unsigned flags = entry.flags;
+    ring_->release();
+    // Straight from the completion into the task, unless a deadline may say otherwise or the pass has had its share.
+    const bool simple = (user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation);
+    if (simple && deadline_contexts_ == 0 && resumed < kResumesPerPass) [[likely]] {
+      resume(reinterpret_cast<detail::operation*>(user_data)->complete(result), ++resumed);
+    } else {
+      complete(user_data, result, flags);
+    }
   }
-  static_cast<void>(done);
+  counters_.from_completion += resumed;
+  if (unlooked_ != 0) look_for_stall();
 }
 
 void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
+  ++others_completed_;
   void* const whose = reinterpret_cast<void*>(user_data & ~detail::kTagMask);
   switch (static_cast<detail::tag>(user_data & detail::kTagMask)) {
-    case detail::tag::operation: {
-      ++counters_.completions;
-      promise_base& waiter = static_cast<detail::operation*>(whose)->complete(result, flags);
-      // Straight from the completion into the task, unless a deadline may say otherwise or the pass has had its share.
-      if (deadline_contexts_ == 0 && resumed_in_walk_ < kResumesPerPass) {
-        ++resumed_in_walk_;
-        ++counters_.from_completion;
-        resume(waiter);
-      } else {
-        make_ready(waiter);
-      }
-      return;
-    }
+    case detail::tag::operation:
+      return make_ready(static_cast<detail::operation*>(whose)->complete(result));
     case detail::tag::stream:
-      ++counters_.completions;
       static_cast<detail::stream_base*>(whose)->on_completion(result, flags);
       return;
     case detail::tag::doorbell:
@@ -322,42 +358,25 @@ void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
   }
 }
 
-void loop::submit(const detail::request& what, const void* target, detail::tag whose) {
-  io_uring_sqe* entry = ring_->try_get();
-  while (entry == nullptr) [[unlikely]] {
+void loop::flush() {
+  do {
     ++counters_.flushes;
     enter(false, kNever);
-    entry = ring_->try_get();
-  }
-  *entry = io_uring_sqe{};
-  entry->opcode = what.opcode;
-  entry->flags = what.flags;
-  entry->ioprio = what.ioprio;
-  entry->fd = what.fd;
-  entry->off = what.offset;
-  entry->addr = what.address;
-  entry->len = what.length;
-  entry->rw_flags = static_cast<int>(what.op_flags);
-  entry->buf_group = what.buffer_group;
-  entry->user_data = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
-  ++counters_.operations;
+  } while (submissions_.tail == submissions_.limit);
 }
 
 void loop::submit_cancel(const void* target, detail::tag whose) {
-  detail::request what;
-  what.opcode = IORING_OP_ASYNC_CANCEL;
-  what.flags = IOSQE_CQE_SKIP_SUCCESS;
-  what.address = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
+  const std::uint64_t user_data = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
+  const detail::request what(detail::opcode::async_cancel, -1, user_data, 0, 0, 0, detail::kSqeSkipSuccess);
   ++counters_.cancels;
-  --counters_.operations;
+  ++own_submissions_;
   submit(what, nullptr, detail::tag::ignored);
 }
 
 void loop::arm_doorbell() {
   doorbell_->silence();  // a level left over would complete the new poll at once, for ever
-  detail::request what = detail::make_request(IORING_OP_POLL_ADD, doorbell_->fd(), nullptr, 0, 0, POLLIN);
-  what.length = IORING_POLL_ADD_MULTI;
-  --counters_.operations;
+  const detail::request what(detail::opcode::poll_add, doorbell_->fd(), nullptr, IORING_POLL_ADD_MULTI, 0, POLLIN);
+  ++own_submissions_;
   submit(what, nullptr, detail::tag::doorbell);
   doorbell_armed_ = true;
 }
@@ -373,8 +392,7 @@ void loop::drain_orphans() {
   for (int round = 0; round < 1000 && !streams_.empty(); ++round) {
     const nanos until = saturating_add(read_clock(CLOCK_MONOTONIC), 10'000'000);
     enter(true, until);
-    bool done = false;
-    walk_completions(done);
+    walk_completions();
     bool armed = false;
     for (const detail::stream_base* stream : streams_) armed = armed || (stream->orphan() && stream->armed());
     if (!armed) break;
@@ -386,7 +404,9 @@ void loop::drain_orphans() {
 
 loop_counters loop::counters() const {
   loop_counters all = counters_;
-  all.resumes = resumes_;
+  all.operations -= own_submissions_;
+  all.completions = counters_.from_completion + others_completed_;
+  all.resumes = dispatched_ + counters_.from_completion;
   all.ready = ready_.size();
   all.ready_peak = ready_peak_;
   all.aged = ready_.aged();
@@ -399,7 +419,7 @@ loop_counters loop::counters() const {
 }
 
 std::size_t loop::submissions_queued() const {
-  return ring_->unsubmitted();
+  return ring_->unsubmitted(submissions_);
 }
 bool loop::supports(std::uint8_t opcode) const {
   return ring_->supports(opcode);

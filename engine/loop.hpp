@@ -11,6 +11,7 @@
 // create() may be called on any thread; the first run() binds the loop to its thread, where it must also be destroyed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -103,7 +104,7 @@ class loop {
 
   // The loop that runs on this thread, else the last one created here. Ends the program where there is none.
   static loop& current();
-  static loop* current_or_null();
+  static loop* running_here();  // null outside of run()
 
   time_point now() const { return from_nanos(now_nanos()); }
   nanos now_nanos() const;
@@ -118,11 +119,10 @@ class loop {
   std::string features() const;
   bool supports(std::uint8_t opcode) const;
   void inject(fault_plan plan);
-  std::uint64_t suspensions() const { return suspensions_; }
+  std::uint64_t suspensions() const { return suspensions_; }  // since inject()
 
   // --- for the engine's own awaiters -------------------------------------------------------------------------------------------
   context& current_context() { return current_context_ != nullptr ? *current_context_ : root_; }
-  const char* current_name() const { return current_name_; }
   const char* intern(std::string_view name);  // a copy that lives as long as the loop
   void set_current(context& ctx) { current_context_ = &ctx; }
   // Every awaiter that suspends says so, for fault_plan.
@@ -133,6 +133,7 @@ class loop {
   bool injected_failure(int& result);
 
   void make_ready(detail::promise_base& task) {
+    task.waiting = nullptr;
     ready_.push(task, rough_now_);
     if (ready_.size() > ready_peak_) ready_peak_ = ready_.size();
   }
@@ -148,7 +149,14 @@ class loop {
   void add_timer(detail::timer_node& timer, nanos at);
   void remove_timer(detail::timer_node& timer) { timers_.remove(timer); }
 
-  void submit(const detail::request& what, const void* target, detail::tag whose);
+  void submit(const detail::request& what, const void* target, detail::tag whose) {
+    if (submissions_.tail == submissions_.limit) [[unlikely]]
+      flush();
+    const auto user_data = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
+    what.write(submissions_.entries[submissions_.tail++ & submissions_.mask], user_data);
+  }
+  bool faults_armed() const { return faults_armed_; }
+  bool inject_fault(int& result);
   void submit_cancel(const void* target, detail::tag whose);
   detail::ring& ring() { return *ring_; }
   void adopt_stream(detail::stream_base& stream) { streams_.insert(&stream); }
@@ -163,6 +171,10 @@ class loop {
   void count_missed_deadline() { ++counters_.deadlines_missed; }
 
  private:
+  struct name_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
   struct backlog_entry {
     std::uint64_t user_data;
     int result;
@@ -180,22 +192,25 @@ class loop {
   void sleep();
   void spin_until(nanos at);
   void enter(bool wait, nanos deadline);
-  void walk_completions(const bool& done);
+  void walk_completions();
+  void flush();
   void complete(std::uint64_t user_data, int result, unsigned flags);
-  void resume(detail::promise_base& task);
-  void check_stall();
+  void resume(detail::promise_base& task, unsigned in_this_pass);
+  void look_for_stall();
+  void report_stall(nanos held);
+  void inject_stop();
   nanos coarse_now() const;
   void arm_doorbell();
   void drain_orphans();
   bool slice_over_after(unsigned resumes, nanos& began) const;
 
-  loop_options options_;
+  detail::submission_queue submissions_;
+  bool faults_armed_ = false;
   std::unique_ptr<detail::ring> ring_;
   std::shared_ptr<detail::doorbell> doorbell_;
   detail::ready_set ready_;
   detail::timer_heap timers_;
   context* current_context_ = nullptr;
-  const char* current_name_ = "loop";
   std::vector<backlog_entry> backlog_;  // completions taken early so that the kernel accepts submissions again
   detail::promise_base* graveyard_ = nullptr;
   mutable nanos rough_now_ = 0;
@@ -205,19 +220,23 @@ class loop {
   std::uint64_t stop_at_suspension_ = 0;
   std::uint64_t operations_until_failure_ = 0;
   int injected_error_ = 0;
-  std::uint64_t resumes_ = 0;
-  unsigned resumed_in_walk_ = 0;
+  std::uint64_t dispatched_ = 0;
+  std::uint64_t others_completed_ = 0;
+  unsigned unlooked_ = 0;
+  std::array<const char*, 8> recent_{};  // names resumed since the last look at the clock
   std::uint64_t ready_peak_ = 0;
   std::uint64_t notes_ = 0;
   int external_work_ = 0;
   int deadline_contexts_ = 0;
   std::uint16_t next_buffer_group_ = 1;
+  std::uint64_t own_submissions_ = 0;  // cancels and the doorbell's poll
+  loop_options options_;
   bool doorbell_armed_ = false;
   bool running_ = false;
   bool bound_ = false;
   std::uint64_t thread_ = 0;
   loop_counters counters_;
-  std::unordered_set<std::string> names_;
+  std::unordered_set<std::string, name_hash, std::equal_to<>> names_;
   std::string_view recent_name_;
   std::unordered_set<detail::stream_base*> streams_;
   context root_;

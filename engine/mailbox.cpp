@@ -25,7 +25,6 @@ void mailbox_base::on_note(note& what) {
   auto& self = static_cast<mailbox_base&>(what);
   self.announced_.exchange(false, std::memory_order_acq_rel);
   if (self.waiter_ == nullptr || !self.has_item()) return;
-  self.unlink();
   self.owner_->make_ready(*std::exchange(self.waiter_, nullptr));
 }
 
@@ -43,7 +42,7 @@ bool mailbox_base::wait(promise_base& task) {
   stopped_ = task.ctx->stop_requested();
   if (stopped_) return false;
   waiter_ = &task;
-  task.ctx->add(*this);
+  task.waiting = this;
   return true;
 }
 

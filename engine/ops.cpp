@@ -12,30 +12,60 @@
 namespace floe::engine {
 namespace detail {
 
-bool operation::start(promise_base& task) {
+namespace {
+
+const char* verb_of(opcode op) {
+  switch (op) {
+    case opcode::nop:
+      return "nop";
+    case opcode::readv:
+      return "readv";
+    case opcode::writev:
+      return "writev";
+    case opcode::fsync:
+      return "fsync";
+    case opcode::poll_add:
+      return "poll";
+    case opcode::accept:
+      return "accept";
+    case opcode::async_cancel:
+      return "cancel";
+    case opcode::connect:
+      return "connect";
+    case opcode::openat:
+      return "open";
+    case opcode::close:
+      return "close";
+    case opcode::read:
+    case opcode::read_multishot:
+      return "read";
+    case opcode::write:
+      return "write";
+    case opcode::send:
+      return "send";
+    case opcode::recv:
+      return "recv";
+    case opcode::renameat:
+      return "rename";
+  }
+  return "operation";
+}
+
+}  // namespace
+
+// The rare cases: the context is stopped, or faults are injected (which may stop it now).
+bool operation::may_start(promise_base& task) {
   loop& owner = task.ctx->owner();
-  if (stoppable_ && task.ctx->stop_requested()) {
-    result_ = -ECANCELED;
-    stopped_ = true;
-    return false;
-  }
-  if (owner.injected_failure(result_)) [[unlikely]]
-    return false;
-  owner.note_suspension();
-  waiter_ = &task;
-  owner.submit(request_, this, tag::operation);
-  // The suspension just noted may have stopped the context, by fault injection.
-  if (!stoppable_) return true;
-  if (task.ctx->stop_requested()) [[unlikely]] {
-    on_stop(*this);
-  } else {
-    task.ctx->add(*this);
-  }
-  return true;
+  if (owner.faults_armed() && owner.inject_fault(result_)) return false;
+  if (!task.ctx->stop_requested() || request_.op() == opcode::close) return true;
+  result_ = -ECANCELED;
+  stopped_ = true;
+  return false;
 }
 
 void operation::on_stop(stop_hook& hook) {
   auto& self = static_cast<operation&>(hook);
+  if (self.request_.op() == opcode::close) return;  // a descriptor that stays open is not what a stop is for
   self.stopped_ = true;
   self.waiter_->ctx->owner().submit_cancel(&self, tag::operation);
 }
@@ -44,50 +74,20 @@ failure_t operation::explain() const {
   const int error = -result_;
   // Work that had already begun in a kernel thread is interrupted, not cancelled.
   if (stopped_ && (error == ECANCELED || error == EINTR)) return failure_t(cancelled);
-  std::string text(verb_);
-  if (path_ != nullptr) {
-    text.append(" ").append(path_);
-  } else if (request_.fd >= 0) {
-    text.append(" fd ").append(std::to_string(request_.fd));
+  const opcode op = request_.op();
+  std::string text(verb_of(op));
+  if (op == opcode::openat || op == opcode::renameat) {
+    text.append(" ").append(reinterpret_cast<const char*>(request_.address));
+  } else if (request_.fd() >= 0) {
+    text.append(" fd ").append(std::to_string(request_.fd()));
   }
   text.append(": ").append(std::generic_category().message(error));
   return failure_t(Error(error, std::move(text)));
 }
 
-request make_request(std::uint8_t opcode, int fd, const void* address, std::size_t length, std::uint64_t offset, std::uint32_t op_flags) {
-  request what;
-  what.opcode = opcode;
-  what.fd = fd;
-  what.address = address_of(address);
-  // The kernel's length is 32 bits, and it moves at most 2 GiB at once anyway: longer ones are partial.
-  what.length = static_cast<std::uint32_t>(length < 0x7ffff000 ? length : 0x7ffff000);
-  what.offset = offset;
-  what.op_flags = op_flags;
-  return what;
-}
-
 }  // namespace detail
 
-using detail::make_request;
-
-transfer read(int fd, std::span<std::byte> into, std::uint64_t offset) {
-  return transfer("read", make_request(IORING_OP_READ, fd, into.data(), into.size(), offset, 0));
-}
-transfer write(int fd, std::span<const std::byte> from, std::uint64_t offset) {
-  return transfer("write", make_request(IORING_OP_WRITE, fd, from.data(), from.size(), offset, 0));
-}
-transfer readv(int fd, std::span<const iovec> into, std::uint64_t offset) {
-  return transfer("readv", make_request(IORING_OP_READV, fd, into.data(), into.size(), offset, 0));
-}
-transfer writev(int fd, std::span<const iovec> from, std::uint64_t offset) {
-  return transfer("writev", make_request(IORING_OP_WRITEV, fd, from.data(), from.size(), offset, 0));
-}
-transfer recv(int fd, std::span<std::byte> into, int flags) {
-  return transfer("recv", make_request(IORING_OP_RECV, fd, into.data(), into.size(), 0, static_cast<std::uint32_t>(flags)));
-}
-transfer send(int fd, std::span<const std::byte> from, int flags) {
-  return transfer("send", make_request(IORING_OP_SEND, fd, from.data(), from.size(), 0, static_cast<std::uint32_t>(flags)));
-}
+using detail::opcode;
 
 task<void> write_all(int fd, std::span<const std::byte> from, std::uint64_t offset) {
   std::size_t done = 0;
@@ -116,34 +116,35 @@ task<std::size_t> read_full(int fd, std::span<std::byte> into, std::uint64_t off
 }
 
 detail::typed_operation<void> fsync(int fd) {
-  return {"fsync", make_request(IORING_OP_FSYNC, fd, nullptr, 0, 0, 0)};
+  return detail::typed_operation<void>(detail::request(opcode::fsync, fd, nullptr, 0, 0, 0));
 }
+
 detail::typed_operation<void> fdatasync(int fd) {
-  return {"fdatasync", make_request(IORING_OP_FSYNC, fd, nullptr, 0, 0, IORING_FSYNC_DATASYNC)};
+  return detail::typed_operation<void>(detail::request(opcode::fsync, fd, nullptr, 0, 0, IORING_FSYNC_DATASYNC));
 }
+
 detail::typed_operation<UniqueFd> openat(int directory, const char* path, int flags, mode_t mode) {
-  return {"open", make_request(IORING_OP_OPENAT, directory, path, mode, 0, static_cast<std::uint32_t>(flags | O_CLOEXEC)), path};
+  const auto all = static_cast<std::uint32_t>(flags | O_CLOEXEC);
+  return detail::typed_operation<UniqueFd>(detail::request(opcode::openat, directory, path, mode, 0, all));
 }
+
 detail::typed_operation<void> close(UniqueFd fd) {
-  return {"close", make_request(IORING_OP_CLOSE, fd.release(), nullptr, 0, 0, 0), nullptr, false};
+  return detail::typed_operation<void>(detail::request(opcode::close, fd.release(), nullptr, 0, 0, 0));
 }
+
 detail::typed_operation<void> renameat(int old_directory, const char* old_path, int new_directory, const char* new_path) {
-  // struct io_uring_sqe: fd and addr are the old name, len (as a descriptor) and addr2 (= off) the new one.
-  auto what = make_request(IORING_OP_RENAMEAT, old_directory, old_path, 0, detail::address_of(new_path), 0);
-  what.length = static_cast<std::uint32_t>(new_directory);
-  return {"rename", what, old_path};
+  // struct io_uring_sqe: fd and addr are the old name, len (as a descriptor, AT_FDCWD is negative) and addr2 (= off) the new one.
+  detail::request what(opcode::renameat, old_directory, old_path, 0, detail::address_of(new_path), 0);
+  what.length_and_flags = static_cast<std::uint32_t>(new_directory);
+  return detail::typed_operation<void>(what);
 }
-detail::typed_operation<int> poll(int fd, unsigned mask) {
-  return {"poll", make_request(IORING_OP_POLL_ADD, fd, nullptr, 0, 0, mask)};
-}
+
 detail::typed_operation<UniqueFd> accept(int fd, int flags) {
-  return {"accept", make_request(IORING_OP_ACCEPT, fd, nullptr, 0, 0, static_cast<std::uint32_t>(flags))};
+  return detail::typed_operation<UniqueFd>(detail::request(opcode::accept, fd, nullptr, 0, 0, static_cast<std::uint32_t>(flags)));
 }
+
 detail::typed_operation<void> connect(int fd, const sockaddr* address, socklen_t length) {
-  return {"connect", make_request(IORING_OP_CONNECT, fd, address, 0, length, 0)};  // addr2 (= off) is the length
-}
-detail::typed_operation<void> nop() {
-  return {"nop", make_request(IORING_OP_NOP, -1, nullptr, 0, 0, 0)};
+  return detail::typed_operation<void>(detail::request(opcode::connect, fd, address, 0, length, 0));  // addr2 (= off) is the length
 }
 
 }  // namespace floe::engine

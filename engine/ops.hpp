@@ -24,6 +24,7 @@
 
 #include "base/fd.hpp"
 #include "engine/context.hpp"
+#include "engine/loop.hpp"
 #include "engine/outcome.hpp"
 #include "engine/request.hpp"
 #include "engine/task.hpp"
@@ -37,26 +38,33 @@ namespace detail {
 
 class operation : private stop_hook {
  public:
-  operation(const char* verb, const request& what, const char* path = nullptr, bool stoppable = true)
-      : stop_hook(&operation::on_stop), request_(what), verb_(verb), path_(path), stoppable_(stoppable) {}
+  explicit operation(const request& what) : stop_hook(&operation::on_stop), request_(what) {}
   ~operation() {
     if (waiter_ != nullptr) [[unlikely]]
-      broken("an operation was destroyed while the kernel works on it", verb_);
+      broken("an operation was destroyed while the kernel works on it", waiter_->name);
   }
 
   bool await_ready() const noexcept { return false; }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> task) {
-    return start(task.promise());
+    promise_base& waiter = task.promise();
+    context& ctx = *waiter.ctx;
+    loop& owner = ctx.owner();
+    if (ctx.stop_requested() || owner.faults_armed()) [[unlikely]] {
+      if (!may_start(waiter)) return false;
+    }
+    waiter_ = &waiter;
+    waiter.waiting = this;
+    owner.submit(request_, this, tag::operation);
+    return true;
   }
 
   // The loop's side: stores what the kernel said, hands back whom to resume.
-  promise_base& complete(int result, unsigned flags) {
+  promise_base& complete(int result) {
     result_ = result;
-    completion_flags_ = flags;
-    if (linked()) unlink();
     promise_base& waiter = *waiter_;
     waiter_ = nullptr;
+    waiter.waiting = nullptr;
     return waiter;
   }
 
@@ -65,24 +73,20 @@ class operation : private stop_hook {
   failure_t explain() const;
 
   int result_ = 0;
-  unsigned completion_flags_ = 0;
 
  private:
-  bool start(promise_base& task);
+  bool may_start(promise_base& task);
   static void on_stop(stop_hook& hook);
 
-  request request_;
-  const char* verb_;
-  const char* path_;
-  promise_base* waiter_ = nullptr;
-  bool stoppable_;
   bool stopped_ = false;
+  promise_base* waiter_ = nullptr;
+  request request_;
 };
 
 template <class T>
 class [[nodiscard]] typed_operation : public operation {
  public:
-  using operation::operation;
+  explicit typed_operation(const request& what) : operation(what) {}
   outcome<T> await_resume() {
     if (!ended_well()) [[unlikely]]
       return explain();
@@ -94,23 +98,29 @@ class [[nodiscard]] typed_operation : public operation {
   }
 };
 
-inline std::uint64_t address_of(const void* what) {
-  return reinterpret_cast<std::uint64_t>(what);
-}
-
-request make_request(std::uint8_t opcode, int fd, const void* address, std::size_t length, std::uint64_t offset, std::uint32_t op_flags);
-
 }  // namespace detail
 
 using transfer = detail::typed_operation<std::size_t>;
 
 // Bytes moved; 0 from read and recv is the end of the file. May be fewer than asked for.
-transfer read(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition);
-transfer write(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition);
-transfer readv(int fd, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition);
-transfer writev(int fd, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition);
-transfer recv(int fd, std::span<std::byte> into, int flags = 0);
-transfer send(int fd, std::span<const std::byte> from, int flags = MSG_NOSIGNAL);
+inline transfer read(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition) {
+  return transfer(detail::request(detail::opcode::read, fd, into.data(), into.size(), offset, 0));
+}
+inline transfer write(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition) {
+  return transfer(detail::request(detail::opcode::write, fd, from.data(), from.size(), offset, 0));
+}
+inline transfer readv(int fd, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition) {
+  return transfer(detail::request(detail::opcode::readv, fd, into.data(), into.size(), offset, 0));
+}
+inline transfer writev(int fd, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition) {
+  return transfer(detail::request(detail::opcode::writev, fd, from.data(), from.size(), offset, 0));
+}
+inline transfer recv(int fd, std::span<std::byte> into, int flags = 0) {
+  return transfer(detail::request(detail::opcode::recv, fd, into.data(), into.size(), 0, static_cast<std::uint32_t>(flags)));
+}
+inline transfer send(int fd, std::span<const std::byte> from, int flags = MSG_NOSIGNAL) {
+  return transfer(detail::request(detail::opcode::send, fd, from.data(), from.size(), 0, static_cast<std::uint32_t>(flags)));
+}
 
 // Writes all of it, however often the kernel takes only a part. At an offset, or at the current position.
 task<void> write_all(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition);
@@ -125,9 +135,13 @@ detail::typed_operation<void> close(UniqueFd fd);
 detail::typed_operation<void> renameat(int old_directory, const char* old_path, int new_directory, const char* new_path);
 
 // Waits until one of the events in `mask` (POLLIN, ...) holds; gives those that do.
-detail::typed_operation<int> poll(int fd, unsigned mask);
+inline detail::typed_operation<int> poll(int fd, unsigned mask) {
+  return detail::typed_operation<int>(detail::request(detail::opcode::poll_add, fd, nullptr, 0, 0, mask));
+}
 detail::typed_operation<UniqueFd> accept(int fd, int flags = SOCK_CLOEXEC);
 detail::typed_operation<void> connect(int fd, const sockaddr* address, socklen_t length);
-detail::typed_operation<void> nop();
+inline detail::typed_operation<void> nop() {
+  return detail::typed_operation<void>(detail::request(detail::opcode::nop, -1, nullptr, 0, 0, 0));
+}
 
 }  // namespace floe::engine

@@ -73,6 +73,17 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, tl::unexpected<Error>> && !std::is_same_v<std::remove_cvref_t<U>, Result<T>>)
   outcome(U&& value) : value_(std::in_place, std::forward<U>(value)) {}
 
+  // What the constructor would make of it, put in place: for a slot that holds nothing yet.
+  template <class U>
+  void assign(U&& what) {
+    using plain = std::remove_cvref_t<U>;
+    if constexpr (!kVoid && std::is_same_v<plain, stored>) {
+      value_.emplace(std::forward<U>(what));
+    } else {
+      *this = outcome(std::forward<U>(what));
+    }
+  }
+
   bool has_value() const { return value_.has_value(); }
   explicit operator bool() const { return value_.has_value(); }
   bool is_error() const { return !value_ && failure_.is_error(); }

@@ -14,7 +14,7 @@ bool detail::pool_job::start(promise_base& task) {
   waiter_ = &task;
   bell_ = owner.doorbell();
   owner.external_work(+1);
-  task.ctx->add(*this);
+  task.waiting = this;
   pool_.enqueue(*this);
   return true;
 }
@@ -22,7 +22,6 @@ bool detail::pool_job::start(promise_base& task) {
 void detail::pool_job::on_finished(note& what) {
   auto& self = static_cast<pool_job&>(what);
   loop& owner = self.waiter_->ctx->owner();
-  if (self.linked()) self.unlink();
   owner.external_work(-1);
   owner.make_ready(*std::exchange(self.waiter_, nullptr));
 }

@@ -127,8 +127,10 @@ Result<> ring::enable() {
 
 int ring::raw_enter(unsigned submit, unsigned wait_for, unsigned flags, const void* arg, std::size_t size) const {
   const int fd = (flags & IORING_ENTER_REGISTERED_RING) != 0 ? ring_.enter_ring_fd : ring_.ring_fd;
-  const long result = syscall(__NR_io_uring_enter, fd, submit, wait_for, flags, arg, size);
-  return result < 0 ? errno : 0;
+  // The `sigset_t*` of liburing's signature is the kernel's argument pointer, whatever the flags make of it.
+  const int result =
+      io_uring_enter2(static_cast<unsigned>(fd), submit, wait_for, flags, static_cast<sigset_t*>(const_cast<void*>(arg)), size);
+  return result < 0 ? -result : 0;
 }
 
 // A wait until a moment in the past ends at once with ETIME where absolute waits are known, with EINVAL where not.
@@ -139,9 +141,22 @@ bool ring::probe_absolute_wait() const {
   return raw_enter(0, 1, enter_flags_ | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | kEnterAbsTimer, &arg, sizeof arg) == ETIME;
 }
 
-int ring::enter(bool wait, nanos deadline) {
-  __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
-  const unsigned submit = unsubmitted();
+void ring::describe(submission_queue& queue) const {
+  static_assert(sizeof(io_uring_sqe) == sizeof *queue.entries);
+  queue.entries = reinterpret_cast<std::uint64_t(*)[8]>(ring_.sq.sqes);
+  queue.mask = ring_.sq.ring_mask;
+  queue.tail = *ring_.sq.khead;
+  queue.limit = queue.tail + ring_.sq.ring_entries;
+}
+
+int ring::enter(submission_queue& queue, bool wait, nanos deadline) {
+  __atomic_store_n(ring_.sq.ktail, queue.tail, __ATOMIC_RELEASE);
+  const int error = enter_kernel(unsubmitted(queue), wait, deadline);
+  queue.limit = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries;
+  return error;
+}
+
+int ring::enter_kernel(unsigned submit, bool wait, nanos deadline) const {
   const unsigned flags = enter_flags_ | IORING_ENTER_GETEVENTS;
   if (!wait || deadline == kNever) return raw_enter(submit, wait ? 1 : 0, flags, nullptr, 0);
   kernel_timespec until = to_timespec(absolute_wait_ ? deadline : std::max<nanos>(deadline - monotonic_now(), 0));

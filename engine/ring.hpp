@@ -37,13 +37,8 @@ class ring {
   bool has_no_iowait() const { return (enter_flags_ & kEnterNoIowait) != 0; }
   io_uring* native() { return &ring_; }
 
-  // A free submission entry, or null when the queue is full: enter() and ask again.
-  io_uring_sqe* try_get() {
-    const unsigned head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
-    if (ring_.sq.sqe_tail - head >= ring_.sq.ring_entries) return nullptr;
-    return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
-  }
-  unsigned unsubmitted() const { return ring_.sq.sqe_tail - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
+  void describe(submission_queue& queue) const;
+  unsigned unsubmitted(const submission_queue& queue) const { return queue.tail - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
 
   // Work that shows only when we enter: deferred completions (SQ flag TASKRUN) or an overflown completion queue.
   bool kernel_has_more() const {
@@ -51,20 +46,19 @@ class ring {
   }
   bool overflown() const { return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0; }
   bool has_completion() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) != *ring_.cq.khead; }
-  unsigned completions() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) - *ring_.cq.khead; }
-  // The oldest completion, taken out of the queue. Only when has_completion().
-  io_uring_cqe take() {
-    const unsigned head = *ring_.cq.khead;
-    const io_uring_cqe entry = ring_.cq.cqes[head & ring_.cq.ring_mask];
-    __atomic_store_n(ring_.cq.khead, head + 1, __ATOMIC_RELEASE);
-    return entry;
-  }
+  // The oldest completion and its place, to be read before release() gives the place back. Only when has_completion().
+  const io_uring_cqe& oldest() const { return ring_.cq.cqes[*ring_.cq.khead & ring_.cq.ring_mask]; }
+  void release() { __atomic_store_n(ring_.cq.khead, *ring_.cq.khead + 1, __ATOMIC_RELEASE); }
+  unsigned newest() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE); }
+  // Completions before `end`, a value of newest().
+  bool has_before(unsigned end) const { return static_cast<int>(end - *ring_.cq.khead) > 0; }
 
   // Submits what is queued and, with `wait`, waits for one completion until `deadline` (CLOCK_MONOTONIC; kNever: for ever).
   // Returns 0, or the errno: EINTR, ETIME, EBUSY and EAGAIN are for the caller to act on.
-  int enter(bool wait, nanos deadline);
+  int enter(submission_queue& queue, bool wait, nanos deadline);
 
  private:
+  int enter_kernel(unsigned submit, bool wait, nanos deadline) const;
   int raw_enter(unsigned submit, unsigned wait_for, unsigned flags, const void* arg, std::size_t size) const;
   bool probe_absolute_wait() const;
 

@@ -55,22 +55,19 @@ context& current_context() {
   return loop::current().current_context();
 }
 
-token_link::token_link(context& target, const stop_token& token) : stop_hook(&token_link::on_stop), target_(target) {
+token_link::token_link(context& inner, const stop_token& token) : target(&inner) {
   if (token.state() == nullptr) return;
-  if (&target.owner() != token.state()->owner) broken("a stop token belongs to one loop and was used on another");
+  if (&inner.owner() != token.state()->owner) broken("a stop token belongs to one loop and was used on another");
   if (token.stop_requested()) {
-    target.request_stop();
+    inner.request_stop();
     return;
   }
-  stop_hook& ring = token.state()->waiting;
-  prev = &ring;
-  next = ring.next;
-  ring.next->prev = this;
-  ring.next = this;
+  linked = true;
+  put_in(token.state()->links);
 }
 
-void token_link::on_stop(stop_hook& hook) {
-  static_cast<token_link&>(hook).target_.request_stop();
+token_link::~token_link() {
+  if (linked) take_out();
 }
 
 }  // namespace detail

@@ -87,10 +87,12 @@ class run_in {
     child.ctx = &inner_;
     child.name = parent.promise().name;
     child.continuation = parent;
+    inner_.add_root(child);
     set_current(inner_);
     return child.self;
   }
   outcome<T> await_resume() {
+    context::remove_root(work_.promise());
     set_current(*outer_);
     return std::move(work_.promise().result);
   }
@@ -109,16 +111,14 @@ void run_in<T>::set_current(context& ctx) {
 }
 
 // A stop token as the second parent of a context.
-class token_link : private stop_hook {
- public:
-  token_link(context& target, const stop_token& token);
-  ~token_link() {
-    if (linked()) unlink();
-  }
+struct token_link : link {
+  token_link(context& inner, const stop_token& token);
+  ~token_link();
+  token_link(const token_link&) = delete;
+  token_link& operator=(const token_link&) = delete;
 
- private:
-  static void on_stop(stop_hook& hook);
-  context& target_;
+  context* target;
+  bool linked = false;
 };
 
 }  // namespace detail

@@ -1,19 +1,16 @@
 #include "engine/stop.hpp"
 
 #include "engine/loop.hpp"
+#include "engine/scope.hpp"
 
 namespace floe::engine {
 
 detail::stop_state::stop_state(loop& loop_of) : note(&stop_state::deliver), bell(loop_of.doorbell()), owner(&loop_of) {
-  waiting.prev = waiting.next = &waiting;
+  links.close();
 }
 
 void detail::stop_state::fire_all() {
-  while (waiting.next != &waiting) {
-    stop_hook& hook = *waiting.next;
-    hook.unlink();
-    hook.fire(hook);
-  }
+  for (link* at = links.after; at != &links; at = at->after) static_cast<token_link*>(at)->target->request_stop();
 }
 
 void detail::stop_state::deliver(note& what) {
@@ -27,7 +24,7 @@ stop_source::stop_source(loop& owner) : state_(std::make_shared<detail::stop_sta
 
 void stop_source::request_stop() {
   if (state_->requested.exchange(true, std::memory_order_acq_rel)) return;
-  if (loop::current_or_null() == state_->owner) return state_->fire_all();
+  if (loop::running_here() == state_->owner) return state_->fire_all();
   state_->in_flight = state_;
   state_->bell->post(*state_);
 }

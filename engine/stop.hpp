@@ -23,7 +23,7 @@ struct stop_state : note {
   std::atomic<bool> requested{false};
   std::shared_ptr<class doorbell> bell;
   loop* owner;
-  stop_hook waiting{nullptr};
+  link links;                             // ring of token_link
   std::shared_ptr<stop_state> in_flight;  // keeps itself alive while the note is on its way
 };
 }  // namespace detail
@@ -43,7 +43,7 @@ class stop_source {
  public:
   stop_source();  // for the current loop
   explicit stop_source(loop& owner);
-  // Any thread. Tasks are stopped by the loop, at once when called on its thread.
+  // Any thread. Tasks are stopped by the loop: at once when called from inside it, else in its next pass.
   void request_stop();
   bool stop_requested() const { return state_->requested.load(std::memory_order_acquire); }
   stop_token token() const { return stop_token(state_); }

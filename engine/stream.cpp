@@ -17,8 +17,6 @@ namespace floe::engine {
 namespace detail {
 namespace {
 
-constexpr std::uint8_t kOpReadMultishot = 49;  // IORING_OP_READ_MULTISHOT, Linux 6.7
-
 Error stream_error(const char* verb, int fd, int error) {
   return Error(error, std::string(verb) + " fd " + std::to_string(fd) + ": " + std::generic_category().message(error));
 }
@@ -52,7 +50,7 @@ class byte_stream_state final : public stream_base {
         index_(std::size_t{options.buffers} * sizeof(io_uring_buf)),
         memory_(std::size_t{options.buffers} * options.buffer_bytes),
         filled_(options.buffers) {
-    if (!options.socket && !owner.supports(kOpReadMultishot)) how_ = reading::single;
+    if (!options.socket && !owner.supports(static_cast<std::uint8_t>(opcode::read_multishot))) how_ = reading::single;
   }
   ~byte_stream_state() override {
     if (registered_) io_uring_unregister_buf_ring(owner().ring().native(), group_);
@@ -118,19 +116,11 @@ class byte_stream_state final : public stream_base {
       error_ = ENOBUFS;  // the consumer waits for bytes and holds every buffer they could come in
       return false;
     }
-    request what;
-    what.fd = fd_;
-    what.flags = IOSQE_BUFFER_SELECT;
-    what.buffer_group = group_;
-    what.offset = options_.socket ? 0 : kCurrentPosition;
-    what.opcode = options_.socket ? IORING_OP_RECV : IORING_OP_READ;
-    if (how_ == reading::single) {
-      what.length = options_.buffer_bytes;
-    } else if (options_.socket) {
-      what.ioprio = IORING_RECV_MULTISHOT;
-    } else {
-      what.opcode = kOpReadMultishot;
-    }
+    const bool again = how_ == reading::multishot;
+    const opcode op = options_.socket ? opcode::recv : again ? opcode::read_multishot : opcode::read;
+    const std::size_t length = again ? 0 : options_.buffer_bytes;
+    const std::uint16_t ioprio = again && options_.socket ? IORING_RECV_MULTISHOT : 0;
+    const request what(op, fd_, std::uint64_t{0}, length, options_.socket ? 0 : kCurrentPosition, 0, kSqeBufferSelect, ioprio, group_);
     ++submissions;
     submit(what);
     return true;
@@ -187,8 +177,7 @@ void poll_stream_state::take_completion(int result, unsigned) {
 }
 
 bool poll_stream_state::arm() {
-  request what = make_request(IORING_OP_POLL_ADD, fd_, nullptr, 0, 0, mask_);
-  what.length = IORING_POLL_ADD_MULTI;
+  const request what(opcode::poll_add, fd_, nullptr, IORING_POLL_ADD_MULTI, 0, mask_);
   ++submissions;
   submit(what);
   return true;

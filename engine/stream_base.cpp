@@ -23,7 +23,7 @@ bool stream_base::wait(promise_base& task) {
   stopped_ = task.ctx->stop_requested();
   if (stopped_) return false;
   waiter_ = &task;
-  task.ctx->add(*this);
+  task.waiting = this;
   return true;
 }
 
@@ -35,7 +35,6 @@ void stream_base::on_stop(stop_hook& hook) {
 
 void stream_base::wake() {
   if (waiter_ == nullptr) return;
-  if (linked()) unlink();
   owner_->make_ready(*std::exchange(waiter_, nullptr));
 }
 

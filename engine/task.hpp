@@ -46,6 +46,7 @@ struct task_promise_base : promise_base {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> ended) noexcept {
       promise_base& promise = ended.promise();
       if (promise.continuation) return promise.continuation;
+      context::remove_root(promise);
       promise.on_done(promise, promise.owner);
       return std::noop_coroutine();
     }
@@ -58,7 +59,12 @@ template <class T>
 struct task_promise : task_promise_base {
   task<T> get_return_object() noexcept;
   void unhandled_exception() { result = error_from_current_exception(); }
-  void return_value(outcome<T> value) { result = std::move(value); }
+  // The default lets `co_return {value}` and `co_return {}` work.
+  template <class U = outcome<T>>
+    requires std::is_constructible_v<outcome<T>, U&&>
+  void return_value(U&& value) {
+    result.assign(std::forward<U>(value));
+  }
 
   outcome<T> result;
 };
@@ -96,14 +102,24 @@ class [[nodiscard]] task {
       to.ctx = from.ctx;
       to.name = from.name;
       to.continuation = parent;
+      from.child = &to;
+      parent_ = &from;
       return child_;
     }
-    outcome<T> await_resume() { return std::move(child_.promise().result); }
+    outcome<T> await_resume() {
+      parent_->child = nullptr;
+      return std::move(child_.promise().result);
+    }
 
    private:
     handle child_;
+    detail::promise_base* parent_ = nullptr;
   };
-  awaiter operator co_await() && noexcept { return awaiter(coroutine_); }
+  awaiter operator co_await() && noexcept {
+    if (!coroutine_) [[unlikely]]
+      detail::broken("an empty task was awaited");
+    return awaiter(coroutine_);
+  }
 
   // For the engine's own combinators.
   promise_type& promise() const { return coroutine_.promise(); }

@@ -15,7 +15,7 @@ bool sleeper::start(promise_base& task) {
   if (stopped_) return false;
   waiter_ = &task;
   owner.add_timer(*this, relative_ ? saturating_add(owner.now_nanos(), value_) : value_);
-  task.ctx->add(*this);
+  task.waiting = this;
   return true;
 }
 
@@ -29,7 +29,6 @@ void sleeper::on_stop(stop_hook& hook) {
 
 void sleeper::on_time(timer_node& node) {
   auto& self = static_cast<sleeper&>(node);
-  self.unlink();
   self.waiter_->ctx->owner().make_ready(*std::exchange(self.waiter_, nullptr));
 }
 
