@@ -83,14 +83,15 @@ class Archive:
         )
         return deb
 
-    def publish(self, suite="sid", sign=True):
+    def publish(self, suite="sid", sign=True, date="", valid_until=""):
         packages = "\n".join(self.records.values()).encode()
         dist = self.folder / "dists" / suite
         index = dist / "main/binary-amd64/Packages"
         index.parent.mkdir(parents=True, exist_ok=True)
         index.write_bytes(packages)
         release = (
-            f"Origin: Test\nSuite: {suite}\nCodename: {suite}\nDate: {formatdate(usegmt=True)}\nArchitectures: amd64\nComponents: main\n"
+            f"Origin: Test\nSuite: {suite}\nCodename: {suite}\nDate: {date or formatdate(usegmt=True)}\n{valid_until}"
+            "Architectures: amd64\nComponents: main\n"
             f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} main/binary-amd64/Packages\n"
         ).encode()
         (dist / "Release").write_bytes(release)

@@ -1,7 +1,9 @@
 """scripts/fetch-kernel against a small archive made up here: both package layouts, every way it can fail, and doing nothing twice."""
 import shutil
 import subprocess
+import time
 import unittest
+from email.utils import formatdate
 
 from support import ROOT, Archive, ScriptTest, module, skip
 
@@ -144,6 +146,18 @@ class FetchKernel(ScriptTest):
         self.add_split_kernel()
         self.archive.publish(sign=False)
         self.assert_fails(6, "not verified", self.fetch())
+
+    def test_an_index_whose_date_does_not_fit_is_taken_with_a_warning(self):
+        self.add_split_kernel()
+        ahead = formatdate(time.time() + 40 * 86400, usegmt=True)
+        for wrong in ({"valid_until": "Valid-Until: Fri, 06 Nov 2020 08:08:01 UTC\n"}, {"date": ahead}):
+            with self.subTest(wrong):
+                shutil.rmtree(self.to, ignore_errors=True)
+                self.archive.publish(**wrong)
+                result = self.fetch()
+                self.assert_exit(0, result)
+                self.assertIn("does not fit this machine's clock (invalid ", result.stderr)
+                self.assertTrue((self.to / NEW / "vmlinuz").exists())
 
     def test_an_archive_signed_by_somebody_else(self):
         self.add_split_kernel()
