@@ -1,0 +1,403 @@
+// /init of the guest: mounts, says hello over console port "floe-tlv", runs the scheduler and the command of /etc/floe/run,
+// forwards what they print, reports how they ended, powers off.
+//
+//   preparing -> scheduler starting -> running -> terminating (SIGTERM, 2 s) -> killed (SIGKILL, 2 s) -> leaving (bye, flush)
+//
+// One poll loop drives all of it: the port, the children's pipes, SIGCHLD, and at most one deadline per phase. As PID 1 it never
+// exits: what cannot go on is said on the console and ends in power-off.
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "vmm/guest/child.hpp"
+#include "vmm/guest/console.hpp"
+#include "vmm/guest/mounts.hpp"
+#include "vmm/guest/port.hpp"
+#include "vmm/guest_plan.hpp"
+#include "vmm/wire.hpp"
+
+namespace floe::vmm::guest {
+namespace {
+
+constexpr const char* kSchedExtState = "/sys/kernel/sched_ext/state";
+constexpr const char* kDefaults[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"};
+constexpr int kErrorLevel = 3;
+constexpr int kWarning = 4;
+constexpr int kInformation = 6;
+constexpr std::int64_t kNever = -1;
+constexpr std::int64_t kAttachMs = 20'000;
+constexpr std::int64_t kAttachLookMs = 10;
+constexpr std::int64_t kTermMs = 2'000;
+constexpr std::int64_t kKillMs = 2'000;
+constexpr std::int64_t kFlushMs = 30'000;  // without a byte taken by the host
+constexpr std::int64_t kAwayMs = 20;
+
+std::int64_t now_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+// A small file of the kernel's, or empty.
+std::string slurp(const char* path, std::size_t limit) {
+  std::string text;
+  const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  char buffer[4096];
+  while (fd && text.size() < limit) {
+    const auto length = ::read(fd.get(), buffer, std::min(sizeof buffer, limit - text.size()));
+    if (length < 0 && errno == EINTR) continue;
+    if (length <= 0) break;
+    text.append(buffer, static_cast<std::size_t>(length));
+  }
+  return text;
+}
+
+std::uint32_t count_processes() {
+  std::uint32_t count = 0;
+  DIR* dir = ::opendir("/proc");
+  if (dir == nullptr) return 0;
+  while (const dirent* entry = ::readdir(dir)) {
+    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') ++count;
+  }
+  ::closedir(dir);
+  return count;
+}
+
+wire::Hello hello() {
+  wire::Hello hello;
+  utsname names{};
+  ::uname(&names);
+  hello.sysname = names.sysname;
+  hello.nodename = names.nodename;
+  hello.release = names.release;
+  hello.kernel_version = names.version;
+  hello.machine = names.machine;
+  hello.cpus = static_cast<std::uint32_t>(std::max(0L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  const std::string memory = slurp("/proc/meminfo", 4096);
+  constexpr const char* kTotal = "MemTotal:";
+  if (const auto at = memory.find(kTotal); at != std::string::npos) {
+    hello.memory_kib = std::strtoull(memory.c_str() + at + std::strlen(kTotal), nullptr, 10);
+  }
+  hello.processes = count_processes();
+  return hello;
+}
+
+// A later entry for a name replaces the earlier.
+std::vector<std::string> merge_environment(const std::vector<std::string>& given) {
+  std::vector<std::string> merged(std::begin(kDefaults), std::end(kDefaults));
+  for (const auto& entry : given) {
+    const std::string name = entry.substr(0, entry.find('=') + 1);
+    const auto same = std::find_if(merged.begin(), merged.end(), [&name](const std::string& old) { return old.starts_with(name); });
+    if (same != merged.end())
+      *same = entry;
+    else
+      merged.push_back(entry);
+  }
+  return merged;
+}
+
+std::string describe(const wire::Outcome& outcome) {
+  switch (outcome.kind) {
+    case wire::Outcome::Kind::kExited:
+      return "exited with code " + std::to_string(outcome.code);
+    case wire::Outcome::Kind::kSignalled:
+      return "was killed by signal " + std::to_string(outcome.code);
+    case wire::Outcome::Kind::kNotStarted:
+      return with_errno("could not be started", outcome.code);
+  }
+  return {};
+}
+
+class Init {
+ public:
+  [[noreturn]] void run();
+
+ private:
+  enum class Phase { kPreparing, kSchedulerStarting, kRunning, kTerminating, kKilled, kLeaving };
+
+  void prepare();
+  Result<GuestPlan> read_plan();
+  void log(int level, const std::string& text);
+
+  void start_scheduler();
+  void look_at_scheduler();
+  void start_command();
+  void go_on();
+  void stop(const std::string& why);
+  void kill_all(const std::string& why);
+  void leave();
+  void check_flush();
+
+  int wait_ms() const;
+  void wait_and_serve();
+  void serve_port(short events);
+  void reap();
+  void note_end(Child& child, int status);
+
+  bool all_quiet() const { return !scheduler_.running() && !command_.running() && scheduler_.silent() && command_.silent(); }
+  bool overdue() const { return deadline_ != kNever && now_ms() >= deadline_; }
+
+  Phase phase_ = Phase::kPreparing;
+  std::int64_t deadline_ = kNever;  // of this phase
+  Port port_;
+  UniqueFd signals_;
+  GuestPlan plan_;
+  std::vector<std::string> environment_;
+  std::uint64_t unknown_frames_ = 0;
+  Child scheduler_{"scheduler", wire::kSchedulerOut, wire::kSchedulerErr, wire::kSchedulerExit};
+  Child command_{"command", wire::kWorkloadOut, wire::kWorkloadErr, wire::kWorkloadResult};
+};
+
+void Init::log(int level, const std::string& text) {
+  port_.send_message(wire::kLogLine, wire::LogLine{static_cast<std::uint8_t>(level), text});
+}
+
+Result<GuestPlan> Init::read_plan() {
+  struct stat info{};
+  if (::stat(GuestPlan::kPath, &info) != 0) return fail(with_errno(GuestPlan::kPath, errno));
+  const std::string bytes = slurp(GuestPlan::kPath, GuestPlan::kMaxBytes + 1);
+  if (bytes.size() != static_cast<std::size_t>(info.st_size)) return fail(std::string(GuestPlan::kPath) + ": cannot be read whole");
+  return decode_guest_plan(std::as_bytes(std::span(bytes)));
+}
+
+void Init::prepare() {
+  sigset_t mask;
+  ::sigemptyset(&mask);
+  ::sigaddset(&mask, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &mask, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::umask(022);
+
+  auto complaints = mount_all();
+  auto plan = read_plan();
+  if (plan && plan->hostname && ::sethostname(plan->hostname->data(), plan->hostname->size()) != 0) {
+    complaints.push_back(with_errno("cannot set the hostname", errno));
+  }
+  complaints.push_back(loopback_up());
+
+  signals_.reset(::signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals_) fatal(with_errno("signalfd", errno));
+  if (auto opened = port_.open(); !opened) fatal(opened.error().message);
+  port_.send_message(wire::kHello, hello());
+  for (const auto& complaint : complaints) {
+    if (!complaint.empty()) log(kWarning, complaint);
+  }
+  if (!plan) {
+    say(kErrorLevel, plan.error().message);
+    log(kErrorLevel, plan.error().message);
+    return leave();
+  }
+  plan_ = std::move(*plan);
+  environment_ = merge_environment(plan_.environment);
+  for (const auto& entry : environment_) {
+    if (entry.starts_with("PATH=")) ::setenv("PATH", entry.c_str() + 5, 1);  // execvpe searches in the caller's
+  }
+  plan_.scheduler.empty() ? start_command() : start_scheduler();
+}
+
+void Init::start_scheduler() {
+  phase_ = Phase::kSchedulerStarting;
+  scheduler_.start(plan_.scheduler, environment_);
+  if (::access(kSchedExtState, R_OK) != 0) {
+    log(kWarning, "this kernel has no sched_ext: " + with_errno(kSchedExtState, errno));
+    deadline_ = now_ms();
+  } else {
+    deadline_ = now_ms() + kAttachMs;
+  }
+  if (scheduler_.ended()) log(kErrorLevel, plan_.scheduler.front() + " " + describe(*scheduler_.outcome()));
+}
+
+// While the scheduler is starting: enabled, ended, overdue, or not yet any of these.
+void Init::look_at_scheduler() {
+  if (scheduler_.ended()) {
+    if (scheduler_.succeeded()) return start_command();
+    // Whether that ends the run is the host's to say; a command under the wrong scheduler would tell nothing.
+    log(kErrorLevel, "the scheduler ended before it was enabled: the command is not started");
+    phase_ = Phase::kRunning;
+    deadline_ = kNever;
+    return;
+  }
+  if (slurp(kSchedExtState, 64).starts_with("enabled")) {
+    std::string name = slurp("/sys/kernel/sched_ext/root/ops", 256);
+    if (!name.empty() && name.back() == '\n') name.pop_back();
+    log(kInformation, "sched_ext is enabled" + (name.empty() ? name : ": " + name));
+    return start_command();
+  }
+  if (!overdue()) return;
+  log(kWarning, "the scheduler is not enabled after " + std::to_string(kAttachMs / 1000) + " s: going on without");
+  start_command();
+}
+
+void Init::start_command() {
+  phase_ = Phase::kRunning;
+  deadline_ = kNever;
+  if (plan_.command.empty()) return;
+  command_.start(plan_.command, environment_);
+  if (command_.ended()) log(kErrorLevel, plan_.command.front() + " " + describe(*command_.outcome()));
+}
+
+void Init::stop(const std::string& why) {
+  if (phase_ >= Phase::kTerminating) return;
+  log(kInformation, "stopping: " + why);
+  phase_ = Phase::kTerminating;
+  deadline_ = now_ms() + kTermMs;
+  command_.signal_group(SIGTERM);
+  scheduler_.signal_group(SIGTERM);
+}
+
+void Init::kill_all(const std::string& why) {
+  if (!why.empty()) log(kWarning, why);
+  phase_ = Phase::kKilled;
+  deadline_ = now_ms() + kKillMs;
+  ::kill(-1, SIGKILL);
+}
+
+void Init::leave() {
+  for (Child* child : {&scheduler_, &command_}) {
+    if (child->running()) log(kErrorLevel, "the " + child->name() + " survived SIGKILL");
+    child->report(port_);
+  }
+  if (unknown_frames_ != 0) log(kWarning, std::to_string(unknown_frames_) + " frames of types that init does not know");
+  port_.send(wire::kBye, {});
+  phase_ = Phase::kLeaving;
+  deadline_ = now_ms() + kFlushMs;
+}
+
+void Init::check_flush() {
+  if (port_.pending() != 0 && !overdue()) return;
+  if (port_.pending() != 0) say(kErrorLevel, "the host took nothing for 30 s: " + std::to_string(port_.pending()) + " bytes are lost");
+  // Closing tells the host over the control queue and waits until it has taken that; what was written came before.
+  port_.close();
+  power_off();
+}
+
+// What the phase does about how things are now.
+void Init::go_on() {
+  scheduler_.report_when_drained(port_);
+  command_.report_when_drained(port_);
+  switch (phase_) {
+    case Phase::kPreparing:
+      prepare();
+      break;
+    case Phase::kSchedulerStarting:
+      look_at_scheduler();
+      break;
+    case Phase::kRunning:
+      if (command_.reported()) stop("the command ended");
+      break;
+    case Phase::kTerminating:
+      if (all_quiet())
+        kill_all({});
+      else if (overdue())
+        kill_all("something was still running 2 s after SIGTERM");
+      break;
+    case Phase::kKilled:
+      if (all_quiet() || overdue()) leave();
+      break;
+    case Phase::kLeaving:
+      check_flush();
+      break;
+  }
+}
+
+int Init::wait_ms() const {
+  std::int64_t wait = deadline_ == kNever ? kNever : std::max<std::int64_t>(0, deadline_ - now_ms());
+  const auto at_most = [&wait](std::int64_t ms) { wait = wait == kNever ? ms : std::min(wait, ms); };
+  if (phase_ == Phase::kSchedulerStarting) at_most(kAttachLookMs);
+  if (port_.away()) at_most(kAwayMs);
+  return static_cast<int>(wait);
+}
+
+void Init::wait_and_serve() {
+  enum { kPort, kSignals, kPipes, kFds = kPipes + 4 };
+  Child* const children[] = {&command_, &scheduler_};
+  pollfd fds[kFds] = {};
+  fds[kPort] = {port_.poll_fd(), static_cast<short>(POLLIN | (port_.pending() != 0 ? POLLOUT : 0)), 0};
+  fds[kSignals] = {signals_.get(), POLLIN, 0};
+  // A full port takes the pipes out of the loop: their writers wait. Nothing follows the bye.
+  const bool listen = !port_.full() && phase_ != Phase::kLeaving;
+  for (int i = 0; i < 4; ++i) fds[kPipes + i] = {listen ? children[i / 2]->stream_fd(i % 2) : -1, POLLIN, 0};
+  const int ready = ::poll(fds, kFds, wait_ms());
+  if (ready < 0 && errno != EINTR) fatal(with_errno("poll", errno));
+  port_.look_again();
+  if (ready <= 0) return;
+  for (int i = 0; i < 4; ++i) {
+    if (fds[kPipes + i].revents != 0) children[i / 2]->forward(i % 2, port_);
+  }
+  if (fds[kSignals].revents != 0) reap();
+  serve_port(fds[kPort].revents);
+}
+
+void Init::serve_port(short events) {
+  if ((events & POLLIN) != 0) {
+    port_.receive();
+    while (const auto frame = port_.next()) {
+      if (frame->type == wire::kStop)
+        stop("the host asks for it");
+      else
+        ++unknown_frames_;
+    }
+  }
+  if ((events & (POLLHUP | POLLERR)) != 0) port_.receive();  // finds out whether the host's end is closed
+  const bool moved = port_.pending() != 0 && port_.flush() != 0;
+  if (moved && phase_ == Phase::kLeaving) deadline_ = now_ms() + kFlushMs;
+}
+
+void Init::reap() {
+  signalfd_siginfo info[16];
+  while (::read(signals_.get(), info, sizeof info) > 0) {
+  }
+  int status = 0;
+  for (;;) {
+    const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+    if (pid <= 0) return;
+    if (pid == scheduler_.pid()) note_end(scheduler_, status);
+    if (pid == command_.pid()) note_end(command_, status);
+  }
+}
+
+void Init::note_end(Child& child, int status) {
+  if (child.ended()) return;  // its number, used again
+  child.note_end(status);
+  log(kInformation, "the " + child.name() + " " + describe(*child.outcome()));
+}
+
+void Init::run() {
+  for (;;) {
+    Phase before;
+    do {
+      before = phase_;
+      go_on();
+    } while (phase_ != before);
+    port_.flush();
+    wait_and_serve();
+  }
+}
+
+}  // namespace
+}  // namespace floe::vmm::guest
+
+int main() {
+  if (::getpid() != 1) {
+    static constexpr char kText[] = "floe-guest-init is the first program of a floe guest; it does nothing elsewhere\n";
+    [[maybe_unused]] const auto written = ::write(2, kText, sizeof kText - 1);
+    return 2;
+  }
+  static floe::vmm::guest::Init init;
+  init.run();
+}
