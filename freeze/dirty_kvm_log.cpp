@@ -179,11 +179,14 @@ class Trial {
   std::size_t run_bytes_ = 0;
 };
 
-Result<> expect(Log& log, std::uint64_t bits, const char* when) {
+// Everything in `written` is in the log, and little else: a page that a vCPU only reads (here its code) may be reported once, because KVM
+// maps it writable while it is at it and counts that as a write.
+Result<> expect(Log& log, std::uint64_t written, const char* when) {
   std::array<std::uint64_t, 2> seen{};
   if (auto taken = log.take(seen); !taken) return taken;
-  if (seen[0] == bits && seen[1] == 0) return {};
-  return fail(std::string("self-test: ") + when + " the log has bits " + std::to_string(seen[0]) + ", expected " + std::to_string(bits));
+  const int more = std::popcount(seen[0] & ~written) + std::popcount(seen[1]);
+  if ((seen[0] & written) == written && more <= (written == 0 ? 0 : 2)) return {};
+  return fail(std::string("self-test: ") + when + " the log has bits " + std::to_string(seen[1]) + ":" + std::to_string(seen[0]));
 }
 
 Result<> self_test(int kvm_fd) {

@@ -336,6 +336,14 @@ std::uint64_t PageStore::bytes_in_use() const {
   return stats_.bytes_in_use;
 }
 
+std::uint64_t PageStore::bytes_held_alone(std::span<const PageRef> pages) const {
+  const std::shared_lock lock(mutex_);
+  std::uint64_t bytes = 0;
+  for (const PageRef page : pages)
+    if (alive(page) && slot(page).references == 1) bytes += cost(slot(page));
+  return bytes;
+}
+
 PageRef PageStore::ref_limit() const {
   const std::shared_lock lock(mutex_);
   return used_slots_;

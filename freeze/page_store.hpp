@@ -81,6 +81,8 @@ class PageStore {
 
   Stats stats() const;
   std::uint64_t bytes_in_use() const;
+  // What releasing these pages, one reference each, would free: the bytes of those that nobody else holds. Each page once.
+  std::uint64_t bytes_held_alone(std::span<const PageRef> pages) const;
   // An upper bound of all PageRefs alive, for tables indexed by them.
   PageRef ref_limit() const;
 

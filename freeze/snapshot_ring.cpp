@@ -17,7 +17,6 @@ std::string mib(std::uint64_t bytes) {
 void SnapshotRing::Pins::drain() {
   for (const PageRef ref : parked) store->unref(ref);
   parked.clear();
-  parked_bytes = 0;
 }
 
 SnapshotRing::SnapshotRing(std::shared_ptr<PageStore> store, Options options)
@@ -82,7 +81,7 @@ std::uint64_t SnapshotRing::fold(std::size_t entry) {
   for (PageChange& change : entries_[entry].changes) {
     std::swap(base_[change.page], change.ref);
     const std::uint64_t bytes = store_->drop(change.ref);
-    if (bytes > 0) dropped_.push_back({change.ref, bytes});
+    if (bytes > 0) dropped_.push_back(change.ref);
     freed += bytes;
   }
   return freed;
@@ -103,14 +102,13 @@ void SnapshotRing::commit_folds(std::size_t folds) {
   entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(folds));
   std::vector<PageChange>().swap(entries_.front().changes);  // frees, unlike = {}
   counters_.evicted += folds;
-  for (const Dropped& page : dropped_) {
+  for (const PageRef page : dropped_) {
     if (pins_->views == 0) {
-      store_->sweep(page.ref);
+      store_->sweep(page);
       continue;
     }
-    store_->undrop(page.ref);
-    pins_->parked.push_back(page.ref);
-    pins_->parked_bytes += page.bytes;
+    store_->undrop(page);
+    pins_->parked.push_back(page);
   }
   dropped_.clear();
 }
@@ -123,9 +121,8 @@ std::uint64_t SnapshotRing::folded_bytes(std::size_t folds) const {
 }
 
 std::uint64_t SnapshotRing::bytes_locked() const {
-  const std::uint64_t stored = store_->bytes_in_use();
-  const std::uint64_t parked = std::min(stored, pins_->parked_bytes);
-  return (base_.capacity() + newest_.capacity()) * sizeof(PageRef) + entry_bytes_ + stored - parked;
+  const std::uint64_t parked = store_->bytes_held_alone(pins_->parked);
+  return (base_.capacity() + newest_.capacity()) * sizeof(PageRef) + entry_bytes_ + store_->bytes_in_use() - parked;
 }
 
 std::uint64_t SnapshotRing::bytes() const {

@@ -106,14 +106,7 @@ class SnapshotRing {
     std::shared_ptr<PageStore> store;
     std::mutex mutex;
     std::size_t views = 0;
-    std::vector<PageRef> parked;
-    std::uint64_t parked_bytes = 0;
-  };
-
-  // One page that an eviction would release: its bytes if nobody else holds it.
-  struct Dropped {
-    PageRef ref;
-    std::uint64_t bytes;
+    std::vector<PageRef> parked;  // one reference each
   };
 
   Result<> check(std::span<const PageChange> changes) const;
@@ -135,7 +128,7 @@ class SnapshotRing {
   std::vector<PageRef> newest_;  // table of the newest one; holds none
   std::deque<Entry> entries_;
   std::uint64_t entry_bytes_ = 0;
-  std::vector<Dropped> dropped_;
+  std::vector<PageRef> dropped_;  // by the folds being planned: nobody holds them any more
   Counters counters_;
 };
 

@@ -120,7 +120,7 @@ void check_live(DirtySource& source, vmm::GuestRam& ram, Write write) {
   });
   for (std::uint64_t page = 0; page < ram.pages(); ++page) copy(page);
   std::size_t reported = 0;
-  for (int round = 0; round < 200 || writes < 2000; ++round)
+  for (int round = 0; round < 200 || writes < 2000 || reported == 0; ++round)
     for (const std::uint64_t page : collect(source, ram)) {
       copy(page);
       ++reported;
@@ -128,7 +128,6 @@ void check_live(DirtySource& source, vmm::GuestRam& ram, Write write) {
   stop = true;
   writer.join();
   for (const std::uint64_t page : collect(source, ram)) copy(page);
-  BOOST_TEST(reported > 0u);
   BOOST_TEST(std::memcmp(shadow.data(), ram.page(0), shadow.size()) == 0);
 }
 
@@ -283,6 +282,9 @@ BOOST_AUTO_TEST_CASE(kvm_log_sees_vcpu_and_vmm_writes) {
   BOOST_REQUIRE(guest.ram->write(Gpa(0x30000), std::array{std::byte{1}}));
   BOOST_REQUIRE(source.arm());
   BOOST_TEST(text(collect(source, *guest.ram)) == "");
+  guest.step(1);
+  collect(source, *guest.ram);  // a hardware KVM also reports the code page, the first time it is read
+  BOOST_TEST(text(collect(source, *guest.ram)) == "");
   for (std::uint8_t round = 2; round < 6; ++round) {
     guest.step(round);
     BOOST_TEST((guest.ram->page(5)[0] == std::byte{round}));
@@ -313,6 +315,8 @@ BOOST_AUTO_TEST_CASE(kvm_log_covers_ram_above_the_hole) {
   BOOST_REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message));
   BOOST_REQUIRE((*made)->arm());
   guest.step(1);
+  collect(**made, *guest.ram);
+  guest.step(2);
   const std::uint64_t last = guest.ram->pages() - 1;
   BOOST_REQUIRE(guest.ram->write(guest.ram->page_gpa(last), std::array{std::byte{1}}));
   BOOST_TEST(text(collect(**made, *guest.ram)) == "5 " + std::to_string(last) + " ");
