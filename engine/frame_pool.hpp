@@ -27,7 +27,6 @@
 namespace floe::engine {
 
 struct frame_pool_counters {
-  std::uint64_t hits = 0;      // frames taken from a free list
   std::uint64_t misses = 0;    // frames that came from malloc although a class exists for them
   std::uint64_t oversize = 0;  // frames above 2 KiB, always from malloc
   std::uint64_t cached_bytes = 0;
@@ -47,7 +46,6 @@ class frame_pool {
     free_frame* const frame = tls.head[index];
     FLOE_POOL_SHOW(frame, size_of(index));
     tls.head[index] = frame->next;
-    ++tls.counters.hits;
     tls.counters.cached_bytes -= size_of(index);
     return frame;
   }

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -25,7 +26,7 @@ constexpr unsigned kResumesPerPass = 64;
 constexpr nanos kNanosPerPass = 200'000;
 // The exact clock costs 23 ns, a resume some 3: it is read once in so many.
 constexpr unsigned kResumesPerClockRead = 8;
-constexpr unsigned kTimedOneByOne = 4;
+constexpr unsigned kTimedOneByOne = 2;
 
 constinit thread_local loop* tls_running = nullptr;  // between the start and the end of run()
 constinit thread_local loop* tls_latest = nullptr;   // created or run here last
@@ -99,6 +100,7 @@ const char* loop::intern(std::string_view name) {
 
 void loop::inject(fault_plan plan) {
   faults_armed_ = true;
+  submissions_.limit = submissions_.tail;
   suspensions_ = 0;
   stop_at_suspension_ = plan.stop_at_suspension;
   operations_until_failure_ = plan.fail_operation;
@@ -155,10 +157,11 @@ void loop::drive(const bool& done) {
     ++counters_.passes;
     if (!doorbell_->empty()) run_notes();
     if (!timers_.empty()) fire_timers();
+    slice_began_ = 0;
     dispatch_ready(done);
     if (done) break;
-    if (unlooked_ != 0) look_for_stall();
     look_at_ring();
+    slice_began_ = 0;
     walk_completions();
   }
   current_context_ = nullptr;
@@ -180,12 +183,13 @@ void loop::dispatch_ready(const bool& done) {
   nanos began = 0;
   while (!ready_.empty() && !done) {
     ++dispatched_;
-    resume(ready_.pop(), ++resumed);
+    resume(ready_.pop(), resumed++);
     if (slice_over_after(resumed, began)) {
       ++counters_.bounded_passes;
-      return;
+      break;
     }
   }
+  look_for_last_stall(resumed);
 }
 
 bool loop::slice_over_after(unsigned resumed, nanos& began) const {
@@ -206,43 +210,52 @@ bool loop::slice_is_over() {
 // Forced inline: it is most of what lies between a completion and the task that waited for it.
 [[gnu::always_inline]] inline void loop::resume(promise_base& task, unsigned in_this_pass) {
   current_context_ = task.ctx;
-  slice_began_ = 0;
-  recent_[unlooked_++] = task.name;
+  recent_[in_this_pass % recent_.size()] = task.name;
   task.self.resume();
   while (graveyard_ != nullptr) [[unlikely]] {
     promise_base& ended = *graveyard_;
     graveyard_ = ended.next;
     ended.self.destroy();
   }
-  // The first few of a pass are timed one by one; in a burst, where each is short or the loop would not get so far, by groups.
-  if (in_this_pass <= kTimedOneByOne || unlooked_ == recent_.size()) look_for_stall();
+  // The first few of a pass are timed one by one. In a burst, where each is short or the loop would not get so far, groups are.
+  if (in_this_pass < kTimedOneByOne) {
+    look_for_stall(in_this_pass, in_this_pass + 1);
+  } else if (in_this_pass % recent_.size() == recent_.size() - 1) {
+    look_for_stall(std::max<unsigned>(kTimedOneByOne, in_this_pass + 1 - recent_.size()), in_this_pass + 1);
+  }
 }
 
 nanos loop::coarse_now() const {
   return options_.clock != nullptr ? options_.clock->now_nanos() : read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
-// The coarse clock (3 ns) moves with the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
-void loop::look_for_stall() {
-  if (options_.stall_threshold.count() != 0) {
-    const nanos now = coarse_now();
-    const nanos held = now - last_look_;
-    last_look_ = now;
-    if (held >= options_.stall_threshold.count()) [[unlikely]]
-      report_stall(held);
-  }
-  unlooked_ = 0;
+// Asks whether the tasks that were resumed as numbers `first` to `last` of this pass held the loop too long. The coarse clock (3 ns) moves
+// with the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
+void loop::look_for_stall(unsigned first, unsigned last) {
+  if (options_.stall_threshold.count() == 0 || first >= last) return;
+  const nanos now = coarse_now();
+  const nanos held = now - last_look_;
+  last_look_ = now;
+  if (held >= options_.stall_threshold.count()) [[unlikely]]
+    report_stall(held, first, last);
 }
 
-void loop::report_stall(nanos held) {
+void loop::report_stall(nanos held, unsigned first, unsigned last) {
   std::string names;
-  for (unsigned index = 0; index < unlooked_; ++index) {
+  for (unsigned index = first; index < last; ++index) {
+    const char* const name = recent_[index % recent_.size()];
     bool known = false;
-    for (unsigned earlier = 0; earlier < index; ++earlier) known = known || recent_[earlier] == recent_[index];
-    if (!known) names.append(names.empty() ? "" : " or ").append(recent_[index]);
+    for (unsigned earlier = first; earlier < index; ++earlier) known = known || recent_[earlier % recent_.size()] == name;
+    if (!known) names.append(names.empty() ? "" : " or ").append(name);
   }
   ++counters_.stalls;
   options_.on_stall({names, nanoseconds(held)});
+}
+
+// The rest of a pass that was not looked at by resume(): its last group, unless that was full.
+void loop::look_for_last_stall(unsigned resumed) {
+  const unsigned group = resumed - resumed % static_cast<unsigned>(recent_.size());
+  look_for_stall(std::max(kTimedOneByOne, group), resumed);
 }
 
 // ---- the ring -----------------------------------------------------------------------------------------------------------------
@@ -300,15 +313,17 @@ void loop::enter(bool wait, nanos deadline) {
     const unsigned before = ring_->unsubmitted(submissions_);
     const int error = ring_->enter(submissions_, wait, deadline);
     counters_.operations += before - ring_->unsubmitted(submissions_);
+    if (faults_armed_) submissions_.limit = submissions_.tail;
     if (error == 0 || error == EINTR || error == ETIME) return;
     if (error != EBUSY && error != EAGAIN) detail::broken(("io_uring_enter: " + std::string(std::strerror(error))).c_str());
     // The kernel takes no more until completions are taken off, or is short of memory.
     if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
     if (!ring_->has_completion()) sched_yield();
-    while (ring_->has_completion()) {
-      const io_uring_cqe& entry = ring_->oldest();
+    const detail::completion_queue queue = ring_->completions();
+    while (queue.has_before(queue.newest())) {
+      const io_uring_cqe& entry = queue.oldest();
       backlog_.push_back({entry.user_data, entry.res, entry.flags});
-      ring_->release();
+      queue.release();
     }
     wait = false;
   }
@@ -321,24 +336,26 @@ void loop::walk_completions() {
   }
   // As many as there are now: what completes meanwhile waits for the next pass. The head is read anew each time, because a task may
   // fill the submission queue, and a flush may have to take completions away.
-  const unsigned end = ring_->newest();
+  const detail::completion_queue queue = ring_->completions();
+  const unsigned end = queue.newest();
+  const unsigned straight = deadline_contexts_ == 0 ? kResumesPerPass : 0;
   unsigned resumed = 0;
-  while (ring_->has_before(end)) {
-    const io_uring_cqe& entry = ring_->oldest();
+  while (queue.has_before(end)) {
+    const io_uring_cqe& entry = queue.oldest();
     const std::uint64_t user_data = entry.user_data;
     const int result = entry.res;
     const unsigned flags = entry.flags;
-    ring_->release();
+    queue.release();
     // Straight from the completion into the task, unless a deadline may say otherwise or the pass has had its share.
     const bool simple = (user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation);
-    if (simple && deadline_contexts_ == 0 && resumed < kResumesPerPass) [[likely]] {
-      resume(reinterpret_cast<detail::operation*>(user_data)->complete(result), ++resumed);
+    if (simple && resumed < straight) [[likely]] {
+      resume(reinterpret_cast<detail::operation*>(user_data)->complete(result), resumed++);
     } else {
       complete(user_data, result, flags);
     }
   }
   counters_.from_completion += resumed;
-  if (unlooked_ != 0) look_for_stall();
+  look_for_last_stall(resumed);
 }
 
 void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
@@ -358,11 +375,20 @@ void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
   }
 }
 
+// Makes room for one entry. While faults are armed the limit is kept at the tail, so that every operation comes by here.
 void loop::flush() {
-  do {
+  ring_->refresh(submissions_);
+  while (submissions_.tail == submissions_.limit) {
     ++counters_.flushes;
     enter(false, kNever);
-  } while (submissions_.tail == submissions_.limit);
+    ring_->refresh(submissions_);
+  }
+  if (faults_armed_) submissions_.limit = submissions_.tail + 1;
+}
+
+void loop::submit(const detail::request& what, const void* target, detail::tag whose) {
+  if (entry_needs_care()) flush();
+  what.write(take_entry(), reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose));
 }
 
 void loop::submit_cancel(const void* target, detail::tag whose) {

@@ -149,12 +149,11 @@ class loop {
   void add_timer(detail::timer_node& timer, nanos at);
   void remove_timer(detail::timer_node& timer) { timers_.remove(timer); }
 
-  void submit(const detail::request& what, const void* target, detail::tag whose) {
-    if (submissions_.tail == submissions_.limit) [[unlikely]]
-      flush();
-    const auto user_data = reinterpret_cast<std::uint64_t>(target) | static_cast<std::uint64_t>(whose);
-    what.write(submissions_.entries[submissions_.tail++ & submissions_.mask], user_data);
-  }
+  // A submission entry costs nothing to get but this comparison. Needs care: the queue is full, or faults are injected; then flush().
+  bool entry_needs_care() const { return submissions_.tail == submissions_.limit; }
+  std::uint64_t* take_entry() { return submissions_.entries[submissions_.tail++ & submissions_.mask]; }
+  void flush();
+  void submit(const detail::request& what, const void* target, detail::tag whose);
   bool faults_armed() const { return faults_armed_; }
   bool inject_fault(int& result);
   void submit_cancel(const void* target, detail::tag whose);
@@ -193,11 +192,11 @@ class loop {
   void spin_until(nanos at);
   void enter(bool wait, nanos deadline);
   void walk_completions();
-  void flush();
   void complete(std::uint64_t user_data, int result, unsigned flags);
   void resume(detail::promise_base& task, unsigned in_this_pass);
-  void look_for_stall();
-  void report_stall(nanos held);
+  void look_for_stall(unsigned first, unsigned last);
+  void look_for_last_stall(unsigned resumed);
+  void report_stall(nanos held, unsigned first, unsigned last);
   void inject_stop();
   nanos coarse_now() const;
   void arm_doorbell();
@@ -222,8 +221,7 @@ class loop {
   int injected_error_ = 0;
   std::uint64_t dispatched_ = 0;
   std::uint64_t others_completed_ = 0;
-  unsigned unlooked_ = 0;
-  std::array<const char*, 8> recent_{};  // names resumed since the last look at the clock
+  std::array<const char*, 32> recent_{};  // names resumed since the last look at the clock
   std::uint64_t ready_peak_ = 0;
   std::uint64_t notes_ = 0;
   int external_work_ = 0;

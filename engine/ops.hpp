@@ -13,6 +13,7 @@
 // poll first); blocking ones never block the loop.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -38,26 +39,12 @@ namespace detail {
 
 class operation : private stop_hook {
  public:
-  explicit operation(const request& what) : stop_hook(&operation::on_stop), request_(what) {}
+  operation() : stop_hook(&operation::on_stop) {}
   ~operation() {
     if (waiter_ != nullptr) [[unlikely]]
       broken("an operation was destroyed while the kernel works on it", waiter_->name);
   }
-
   bool await_ready() const noexcept { return false; }
-  template <class P>
-  bool await_suspend(std::coroutine_handle<P> task) {
-    promise_base& waiter = task.promise();
-    context& ctx = *waiter.ctx;
-    loop& owner = ctx.owner();
-    if (ctx.stop_requested() || owner.faults_armed()) [[unlikely]] {
-      if (!may_start(waiter)) return false;
-    }
-    waiter_ = &waiter;
-    waiter.waiting = this;
-    owner.submit(request_, this, tag::operation);
-    return true;
-  }
 
   // The loop's side: stores what the kernel said, hands back whom to resume.
   promise_base& complete(int result) {
@@ -69,57 +56,98 @@ class operation : private stop_hook {
   }
 
  protected:
+  // Inlined into the awaiting coroutine up to the store of the submission entry: this, and the resume straight from the completion, are
+  // what keeps an awaited operation within a few ns of the bare ring.
+  template <class What>
+  bool start(promise_base& task, const What& what) {
+    context& ctx = *task.ctx;
+    loop& owner = ctx.owner();
+    if (ctx.stop_requested() || owner.entry_needs_care()) [[unlikely]] {
+      if (!may_start(task, What::kOp)) return false;
+    }
+    waiter_ = &task;
+    task.waiting = this;
+    what.to_request().write(owner.take_entry(), address_of(this) | static_cast<std::uint64_t>(tag::operation));
+    return true;
+  }
   bool ended_well() const { return result_ >= 0; }
-  failure_t explain() const;
+  failure_t explain(const request& what) const;
 
-  int result_ = 0;
+  int result_;
 
  private:
-  bool may_start(promise_base& task);
+  bool may_start(promise_base& task, opcode op);
   static void on_stop(stop_hook& hook);
 
-  bool stopped_ = false;
+  std::int32_t stopped_ = 0;
   promise_base* waiter_ = nullptr;
-  request request_;
 };
 
-template <class T>
+// What an operation has to remember until it is submitted, and for its error message.
+struct no_operands {
+  static constexpr opcode kOp = opcode::nop;
+  request to_request() const { return request(opcode::nop, -1, nullptr, 0, 0, 0); }
+};
+
+template <opcode Op>
+struct transfer_operands {
+  static constexpr opcode kOp = Op;
+  transfer_operands(int file, const void* memory, std::size_t bytes, std::uint64_t at, int op_flags)
+      : fd(file), flags(op_flags), address(memory), length(bytes), offset(at) {}
+  request to_request() const { return request(Op, fd, address, length, offset, static_cast<std::uint32_t>(flags)); }
+  int fd;
+  int flags;
+  const void* address;
+  std::size_t length;
+  std::uint64_t offset;
+};
+
+template <class Operands, class T>
 class [[nodiscard]] typed_operation : public operation {
  public:
-  explicit typed_operation(const request& what) : operation(what) {}
+  template <class... Values>
+  explicit typed_operation(const Values&... values) : operands_(values...) {}
+  template <class P>
+  bool await_suspend(std::coroutine_handle<P> task) {
+    return start(task.promise(), operands_);
+  }
   outcome<T> await_resume() {
     if (!ended_well()) [[unlikely]]
-      return explain();
+      return explain(operands_.to_request());
     if constexpr (std::is_void_v<T>) {
       return ok;
     } else {
       return T(result_);
     }
   }
+
+ private:
+  Operands operands_;
 };
+
+template <opcode Op, class T>
+using transfer = typed_operation<transfer_operands<Op>, T>;
 
 }  // namespace detail
 
-using transfer = detail::typed_operation<std::size_t>;
-
 // Bytes moved; 0 from read and recv is the end of the file. May be fewer than asked for.
-inline transfer read(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition) {
-  return transfer(detail::request(detail::opcode::read, fd, into.data(), into.size(), offset, 0));
+inline auto read(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::read, std::size_t>(fd, into.data(), into.size(), offset, 0);
 }
-inline transfer write(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition) {
-  return transfer(detail::request(detail::opcode::write, fd, from.data(), from.size(), offset, 0));
+inline auto write(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::write, std::size_t>(fd, from.data(), from.size(), offset, 0);
 }
-inline transfer readv(int fd, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition) {
-  return transfer(detail::request(detail::opcode::readv, fd, into.data(), into.size(), offset, 0));
+inline auto readv(int fd, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::readv, std::size_t>(fd, into.data(), into.size(), offset, 0);
 }
-inline transfer writev(int fd, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition) {
-  return transfer(detail::request(detail::opcode::writev, fd, from.data(), from.size(), offset, 0));
+inline auto writev(int fd, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::writev, std::size_t>(fd, from.data(), from.size(), offset, 0);
 }
-inline transfer recv(int fd, std::span<std::byte> into, int flags = 0) {
-  return transfer(detail::request(detail::opcode::recv, fd, into.data(), into.size(), 0, static_cast<std::uint32_t>(flags)));
+inline auto recv(int fd, std::span<std::byte> into, int flags = 0) {
+  return detail::transfer<detail::opcode::recv, std::size_t>(fd, into.data(), into.size(), std::uint64_t{0}, flags);
 }
-inline transfer send(int fd, std::span<const std::byte> from, int flags = MSG_NOSIGNAL) {
-  return transfer(detail::request(detail::opcode::send, fd, from.data(), from.size(), 0, static_cast<std::uint32_t>(flags)));
+inline auto send(int fd, std::span<const std::byte> from, int flags = MSG_NOSIGNAL) {
+  return detail::transfer<detail::opcode::send, std::size_t>(fd, from.data(), from.size(), std::uint64_t{0}, flags);
 }
 
 // Writes all of it, however often the kernel takes only a part. At an offset, or at the current position.
@@ -127,21 +155,40 @@ task<void> write_all(int fd, std::span<const std::byte> from, std::uint64_t offs
 // Reads until `into` is full or the file ends; gives the bytes read.
 task<std::size_t> read_full(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition);
 
-detail::typed_operation<void> fsync(int fd);
-detail::typed_operation<void> fdatasync(int fd);
-detail::typed_operation<UniqueFd> openat(int directory, const char* path, int flags, mode_t mode = 0);
+inline auto fsync(int fd) {
+  return detail::transfer<detail::opcode::fsync, void>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, 0);
+}
+// The data and what is needed to read it back, not the times.
+inline auto fdatasync(int fd) {
+  constexpr int kDataOnly = 1;  // IORING_FSYNC_DATASYNC
+  return detail::transfer<detail::opcode::fsync, void>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, kDataOnly);
+}
+// The descriptor closes on exec.
+inline auto openat(int directory, const char* path, int flags, mode_t mode = 0) {
+  return detail::transfer<detail::opcode::openat, UniqueFd>(directory, path, std::size_t{mode}, std::uint64_t{0}, flags | O_CLOEXEC);
+}
 // Closes even in a stopped context. The descriptor is gone whatever the outcome.
-detail::typed_operation<void> close(UniqueFd fd);
-detail::typed_operation<void> renameat(int old_directory, const char* old_path, int new_directory, const char* new_path);
+inline auto close(UniqueFd fd) {
+  return detail::transfer<detail::opcode::close, void>(fd.release(), nullptr, std::size_t{0}, std::uint64_t{0}, 0);
+}
+inline auto renameat(int old_directory, const char* old_path, int new_directory, const char* new_path) {
+  // struct io_uring_sqe: fd and addr are the old name, len (a descriptor, AT_FDCWD is negative) and addr2 (= off) the new one.
+  return detail::transfer<detail::opcode::renameat, void>(old_directory, old_path, std::size_t{static_cast<std::uint32_t>(new_directory)},
+                                                          detail::address_of(new_path), 0);
+}
 
 // Waits until one of the events in `mask` (POLLIN, ...) holds; gives those that do.
-inline detail::typed_operation<int> poll(int fd, unsigned mask) {
-  return detail::typed_operation<int>(detail::request(detail::opcode::poll_add, fd, nullptr, 0, 0, mask));
+inline auto poll(int fd, unsigned mask) {
+  return detail::transfer<detail::opcode::poll_add, int>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, static_cast<int>(mask));
 }
-detail::typed_operation<UniqueFd> accept(int fd, int flags = SOCK_CLOEXEC);
-detail::typed_operation<void> connect(int fd, const sockaddr* address, socklen_t length);
-inline detail::typed_operation<void> nop() {
-  return detail::typed_operation<void>(detail::request(detail::opcode::nop, -1, nullptr, 0, 0, 0));
+inline auto accept(int fd, int flags = SOCK_CLOEXEC) {
+  return detail::transfer<detail::opcode::accept, UniqueFd>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, flags);
+}
+inline auto connect(int fd, const sockaddr* address, socklen_t length) {
+  return detail::transfer<detail::opcode::connect, void>(fd, address, std::size_t{0}, std::uint64_t{length}, 0);  // addr2 (= off)
+}
+inline auto nop() {
+  return detail::typed_operation<detail::no_operands, void>();
 }
 
 }  // namespace floe::engine

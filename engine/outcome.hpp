@@ -9,8 +9,9 @@
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
-#include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -30,16 +31,35 @@ class [[nodiscard]] failure_t {
  public:
   failure_t() = default;  // cancelled
   explicit failure_t(cancelled_t) {}
-  explicit failure_t(Error error) : error_(std::make_unique<Error>(std::move(error))) {}
+  explicit failure_t(Error error) : state_(reinterpret_cast<std::uintptr_t>(new Error(std::move(error)))) {}
+  failure_t(failure_t&& other) noexcept : state_(std::exchange(other.state_, kCancelled)) {}
+  failure_t& operator=(failure_t&& other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+  }
+  ~failure_t() {
+    if (state_ > kCancelled) [[unlikely]]
+      delete pointer();
+  }
 
-  bool is_cancelled() const { return error_ == nullptr; }
-  bool is_error() const { return error_ != nullptr; }
-  const Error& error() const { return *error_; }
-  Error& error() { return *error_; }
-  failure_t clone() const { return error_ ? failure_t(*error_) : failure_t(); }
+  bool is_cancelled() const { return state_ == kCancelled; }
+  bool is_error() const { return state_ > kCancelled; }
+  const Error& error() const { return *pointer(); }
+  Error& error() { return *pointer(); }
+  failure_t clone() const { return is_error() ? failure_t(*pointer()) : failure_t(); }
 
  private:
-  std::unique_ptr<Error> error_;
+  template <class>
+  friend class outcome;
+  static constexpr std::uintptr_t kNone = 0;  // an outcome with a value
+  static constexpr std::uintptr_t kCancelled = 1;
+
+  struct none_t {};
+  explicit failure_t(none_t) : state_(kNone) {}
+  std::uintptr_t release() { return std::exchange(state_, kCancelled); }
+  Error* pointer() const { return reinterpret_cast<Error*>(state_); }
+
+  std::uintptr_t state_ = kCancelled;
 };
 
 template <class T = void>
@@ -50,20 +70,17 @@ class [[nodiscard]] outcome {
   using value_type = T;
   using stored = std::conditional_t<kVoid, ok_t, T>;
 
-  outcome() {  // success for void, cancelled otherwise: what a slot holds before anything was put into it
-    if constexpr (kVoid) value_.emplace();
-  }
-  outcome(cancelled_t) {}
+  // Success for void, cancelled otherwise: what a slot holds before anything was put into it.
+  outcome() : failure_(initial()) {}
+  outcome(cancelled_t) : failure_(cancelled) {}
   outcome(Error error) : failure_(std::move(error)) {}
   outcome(tl::unexpected<Error> error) : failure_(std::move(error.value())) {}
   outcome(failure_t failure) : failure_(std::move(failure)) {}
-  outcome(Result<T> result) {
+  outcome(Result<T> result) : failure_(failure_t::none_t()) {
     if (!result) {
-      failure_ = failure_t(std::move(result.error()));
-    } else if constexpr (kVoid) {
-      value_.emplace();
-    } else {
-      value_.emplace(std::move(*result));
+      failure_.state_ = failure_t(std::move(result.error())).release();
+    } else if constexpr (!kVoid) {
+      std::construct_at(&value_, std::move(*result));
     }
   }
   template <class U>
@@ -71,23 +88,35 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, outcome> && !std::is_same_v<std::remove_cvref_t<U>, cancelled_t> &&
              !std::is_same_v<std::remove_cvref_t<U>, failure_t> && !std::is_same_v<std::remove_cvref_t<U>, Error> &&
              !std::is_same_v<std::remove_cvref_t<U>, tl::unexpected<Error>> && !std::is_same_v<std::remove_cvref_t<U>, Result<T>>)
-  outcome(U&& value) : value_(std::in_place, std::forward<U>(value)) {}
+  outcome(U&& value) : failure_(failure_t::none_t()) {
+    std::construct_at(&value_, std::forward<U>(value));
+  }
+  outcome(outcome&& other) noexcept : failure_(failure_t::none_t()) { take(std::move(other)); }
+  outcome& operator=(outcome&& other) noexcept {
+    if (this == &other) return *this;
+    drop();
+    take(std::move(other));
+    return *this;
+  }
+  ~outcome() { drop(); }
 
-  // What the constructor would make of it, put in place: for a slot that holds nothing yet.
+  // What the constructor would make of it, put in place.
   template <class U>
   void assign(U&& what) {
     using plain = std::remove_cvref_t<U>;
-    if constexpr (!kVoid && std::is_same_v<plain, stored>) {
-      value_.emplace(std::forward<U>(what));
+    if constexpr (std::is_same_v<plain, stored>) {
+      drop();
+      failure_.state_ = failure_t::kNone;
+      std::construct_at(&value_, std::forward<U>(what));
     } else {
       *this = outcome(std::forward<U>(what));
     }
   }
 
-  bool has_value() const { return value_.has_value(); }
-  explicit operator bool() const { return value_.has_value(); }
-  bool is_error() const { return !value_ && failure_.is_error(); }
-  bool is_cancelled() const { return !value_ && failure_.is_cancelled(); }
+  bool has_value() const { return failure_.state_ == failure_t::kNone; }
+  explicit operator bool() const { return has_value(); }
+  bool is_error() const { return failure_.is_error(); }
+  bool is_cancelled() const { return failure_.is_cancelled(); }
 
   // Valid only when is_error().
   const Error& error() const { return failure_.error(); }
@@ -96,11 +125,11 @@ class [[nodiscard]] outcome {
   failure_t failure() const& { return failure_.clone(); }
   failure_t failure() && { return std::move(failure_); }
 
-  stored& operator*() & { return *value_; }
-  const stored& operator*() const& { return *value_; }
-  stored&& operator*() && { return std::move(*value_); }
-  stored* operator->() { return &*value_; }
-  const stored* operator->() const { return &*value_; }
+  stored& operator*() & { return value_; }
+  const stored& operator*() const& { return value_; }
+  stored&& operator*() && { return std::move(value_); }
+  stored* operator->() { return &value_; }
+  const stored* operator->() const { return &value_; }
 
   // For code that knows errors only: cancelled becomes ECANCELED.
   Result<T> to_result() && {
@@ -109,7 +138,7 @@ class [[nodiscard]] outcome {
     if constexpr (kVoid) {
       return {};
     } else {
-      return std::move(*value_);
+      return std::move(value_);
     }
   }
   // An error gets the context prepended, as Error::within does; other states pass unchanged.
@@ -119,8 +148,29 @@ class [[nodiscard]] outcome {
   }
 
  private:
-  std::optional<stored> value_;
+  static failure_t initial() { return kVoid ? failure_t(failure_t::none_t()) : failure_t(); }
+  void drop() {
+    if constexpr (!std::is_trivially_destructible_v<stored>) {
+      if (has_value()) std::destroy_at(&value_);
+    }
+    if (failure_.is_error()) [[unlikely]]
+      delete failure_.pointer();
+    failure_.state_ = failure_t::kCancelled;
+  }
+  // Into an outcome that holds nothing. What was moved from keeps its state; of an error nothing remains.
+  void take(outcome&& other) {
+    failure_.state_ = other.failure_.state_;
+    if (other.has_value()) {
+      std::construct_at(&value_, std::move(other.value_));
+    } else {
+      other.failure_.state_ = failure_t::kCancelled;
+    }
+  }
+
   failure_t failure_;
+  union {
+    stored value_;
+  };
 };
 
 }  // namespace floe::engine

@@ -49,8 +49,7 @@ struct request {
              std::uint64_t{static_cast<std::uint32_t>(fd)} << 32),
         offset(at),
         address(from),
-        // The kernel's length has 32 bits, and it moves at most 2 GiB less a page at once anyway: longer ones are partial.
-        length_and_flags((length < kMost ? length : kMost) | std::uint64_t{op_flags} << 32),
+        length_and_flags(bounded(op, length) | std::uint64_t{op_flags} << 32),
         buffer_group(group) {}
   request(opcode op, int fd, const void* from, std::size_t length, std::uint64_t at, std::uint32_t op_flags)
       : request(op, fd, address_of(from), length, at, op_flags) {}
@@ -70,7 +69,12 @@ struct request {
   }
 
  private:
-  static constexpr std::size_t kMost = 0x7ffff000;  // MAX_RW_COUNT
+  // The kernel's length has 32 bits, and it moves at most 2 GiB less a page at once anyway: longer ones are partial. For a rename it is a
+  // descriptor.
+  static constexpr std::uint64_t bounded(opcode op, std::size_t length) {
+    constexpr std::size_t kMost = 0x7ffff000;  // MAX_RW_COUNT
+    return op == opcode::renameat || length < kMost ? length & 0xffffffff : kMost;
+  }
 };
 
 // Where the next entries go. Only the kernel's consumption moves the limit, and that happens only inside io_uring_enter.

@@ -97,6 +97,7 @@ Result<> ring::open(unsigned entries, unsigned completions) {
   }
   if (error != 0) return fail(Error(error, explain_missing_ring(error, read_io_uring_disabled())));
   open_ = true;
+  completions_ = {ring_.cq.khead, ring_.cq.ktail, ring_.cq.cqes, ring_.cq.ring_mask};
   if ((ring_.features & IORING_FEAT_EXT_ARG) == 0) {
     return fail(Error(ENOSYS, "this kernel's io_uring cannot wait with a timeout (IORING_FEAT_EXT_ARG): floe needs Linux 5.19 or later"));
   }
@@ -141,18 +142,22 @@ bool ring::probe_absolute_wait() const {
   return raw_enter(0, 1, enter_flags_ | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | kEnterAbsTimer, &arg, sizeof arg) == ETIME;
 }
 
+void ring::refresh(submission_queue& queue) const {
+  queue.limit = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries;
+}
+
 void ring::describe(submission_queue& queue) const {
   static_assert(sizeof(io_uring_sqe) == sizeof *queue.entries);
   queue.entries = reinterpret_cast<std::uint64_t(*)[8]>(ring_.sq.sqes);
   queue.mask = ring_.sq.ring_mask;
   queue.tail = *ring_.sq.khead;
-  queue.limit = queue.tail + ring_.sq.ring_entries;
+  refresh(queue);
 }
 
 int ring::enter(submission_queue& queue, bool wait, nanos deadline) {
   __atomic_store_n(ring_.sq.ktail, queue.tail, __ATOMIC_RELEASE);
   const int error = enter_kernel(unsubmitted(queue), wait, deadline);
-  queue.limit = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries;
+  refresh(queue);
   return error;
 }
 

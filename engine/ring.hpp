@@ -20,6 +20,21 @@ inline constexpr unsigned kEnterAbsTimer = 1U << 5;  // IORING_ENTER_ABS_TIMER, 
 inline constexpr unsigned kEnterNoIowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
 inline constexpr unsigned kFeatNoIowait = 1U << 17;  // IORING_FEAT_NO_IOWAIT
 
+// The completion queue, by value: its addresses stay in registers while completions are walked.
+struct completion_queue {
+  unsigned* head = nullptr;
+  const unsigned* tail = nullptr;
+  const io_uring_cqe* entries = nullptr;
+  unsigned mask = 0;
+
+  unsigned newest() const { return __atomic_load_n(tail, __ATOMIC_ACQUIRE); }
+  // Are there completions before `end`, a value of newest()?
+  bool has_before(unsigned end) const { return static_cast<int>(end - *head) > 0; }
+  // To be read before release() gives its place back.
+  const io_uring_cqe& oldest() const { return entries[*head & mask]; }
+  void release() const { __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE); }
+};
+
 class ring {
  public:
   ring() = default;
@@ -38,6 +53,7 @@ class ring {
   io_uring* native() { return &ring_; }
 
   void describe(submission_queue& queue) const;
+  void refresh(submission_queue& queue) const;  // the limit, from what the kernel has consumed
   unsigned unsubmitted(const submission_queue& queue) const { return queue.tail - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
 
   // Work that shows only when we enter: deferred completions (SQ flag TASKRUN) or an overflown completion queue.
@@ -45,13 +61,8 @@ class ring {
     return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
   }
   bool overflown() const { return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0; }
-  bool has_completion() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE) != *ring_.cq.khead; }
-  // The oldest completion and its place, to be read before release() gives the place back. Only when has_completion().
-  const io_uring_cqe& oldest() const { return ring_.cq.cqes[*ring_.cq.khead & ring_.cq.ring_mask]; }
-  void release() { __atomic_store_n(ring_.cq.khead, *ring_.cq.khead + 1, __ATOMIC_RELEASE); }
-  unsigned newest() const { return __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE); }
-  // Completions before `end`, a value of newest().
-  bool has_before(unsigned end) const { return static_cast<int>(end - *ring_.cq.khead) > 0; }
+  bool has_completion() const { return completions_.newest() != *completions_.head; }
+  completion_queue completions() const { return completions_; }
 
   // Submits what is queued and, with `wait`, waits for one completion until `deadline` (CLOCK_MONOTONIC; kNever: for ever).
   // Returns 0, or the errno: EINTR, ETIME, EBUSY and EAGAIN are for the caller to act on.
@@ -63,6 +74,7 @@ class ring {
   bool probe_absolute_wait() const;
 
   io_uring ring_{};
+  completion_queue completions_;
   bool open_ = false;
   bool enabled_ = false;
   bool absolute_wait_ = false;
