@@ -15,7 +15,7 @@ namespace floe {
 // The checksum of `data`, or of what `before` is the checksum of followed by `data`.
 inline std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t before = 0) {
   if (data.empty()) return before;  // zlib takes a null pointer as a request for the initial value
-  return static_cast<std::uint32_t>(::crc32_z(before, static_cast<const Bytef*>(static_cast<const void*>(data.data())), data.size()));
+  return static_cast<std::uint32_t>(::crc32_z(before, reinterpret_cast<const Bytef*>(data.data()), data.size()));
 }
 
 // The checksum of B alone, from those of A and of A followed by B; `bytes` is B's length. O(log bytes): reads no data.

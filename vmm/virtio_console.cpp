@@ -258,7 +258,7 @@ void VirtioConsole::flush_control() {
     store_le(std::span(bytes).subspan(0, 4), message.port);
     store_le(std::span(bytes).subspan(4, 2), message.event);
     store_le(std::span(bytes).subspan(6, 2), message.value);
-    const std::size_t length = kControlBytes + message.name.copy(static_cast<char*>(static_cast<void*>(bytes.data() + kControlBytes)), 32);
+    const std::size_t length = kControlBytes + message.name.copy(reinterpret_cast<char*>(bytes.data() + kControlBytes), 32);
     const bool fits = chain_.writable_bytes >= length;
     if (fits) pci_.queue(kControlReceive).fill(chain_, std::span(bytes).first(length));
     pci_.queue(kControlReceive).finish(chain_, fits ? static_cast<std::uint32_t>(length) : 0);

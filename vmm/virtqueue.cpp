@@ -15,7 +15,7 @@ constexpr std::size_t kIndexOffset = 2;  // of idx behind flags, in both rings
 
 // A ring's 16-bit field, shared with the driver. Alignment was checked when the ring was mapped.
 std::uint16_t* field(std::span<std::byte> ring, std::size_t offset) {
-  return static_cast<std::uint16_t*>(static_cast<void*>(ring.data() + offset));
+  return static_cast<std::uint16_t*>(static_cast<void*>(ring.data() + offset));  // NOLINT(bugprone-casting-through-void): -Wcast-align
 }
 
 }  // namespace

@@ -214,7 +214,7 @@ std::string Reader::string(std::size_t max_bytes) {
     ok_ = false;
     return {};
   }
-  std::string text(static_cast<const char*>(static_cast<const void*>(data_.data())), length);
+  std::string text(reinterpret_cast<const char*>(data_.data()), length);
   data_ = data_.subspan(length);
   return text;
 }

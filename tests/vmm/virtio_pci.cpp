@@ -1,5 +1,7 @@
 #include "vmm/virtio_pci.hpp"
 
+#include <thread>
+
 #include "tests/vmm/guest_driver.hpp"
 
 namespace floe::vmm {
@@ -275,6 +277,52 @@ BOOST_AUTO_TEST_CASE(no_memory_access_without_bus_master) {
   guest.set_config<std::uint16_t>(0x04, 6);  // picks up what it missed
   BOOST_TEST(guest.queues[1].used_index() == 1);
   BOOST_TEST(guest.taken(0) == "later");
+}
+
+// One vCPU moves the BAR, one resets and starts the device, the engine notifies and asks where to: whatever the order, a notify
+// address lies where the BAR was put, and no call waits for another for good.
+BOOST_AUTO_TEST_CASE(vcpus_and_engine_at_once) {
+  GuestDriver guest;
+  guest.probe();
+  VirtioPci& function = guest.console.function();
+  std::atomic<unsigned> wrong{0}, rebinds{0};
+  std::atomic<bool> stop{false};
+  function.set_rebind_callback([&] {
+    rebinds.fetch_add(1);
+    const auto address = function.notify_address(1);
+    if (address && *address != 0xe000'8000U + 0x3004 && *address != 0xe100'0000U + 0x3004) wrong.fetch_add(1);
+  });
+  std::thread mover([&] {
+    for (int i = 0; i < 500; ++i) {
+      guest.set_config<std::uint32_t>(0x10, i % 2 == 0 ? 0xe100'0000U : 0xe000'8000U);
+      guest.set_config<std::uint16_t>(0x04, i % 5 == 0 ? 4 : 6);
+    }
+    guest.set_config<std::uint32_t>(0x10, 0xe000'8000U);
+    guest.set_config<std::uint16_t>(0x04, 6);
+  });
+  std::thread engine([&] {
+    std::vector<std::byte> out;
+    while (!stop) {
+      function.handle_notify(1);
+      function.notify_address(1);
+      guest.console.take(0, out);
+      (void)guest.console.send(0, testing::bytes_of("x"));
+    }
+  });
+  for (int i = 0; i < 500; ++i) {
+    guest.mmio<std::uint8_t>(0x14);
+    guest.notify(1);
+    guest.set_mmio<std::uint32_t>(0x402c, static_cast<std::uint32_t>(i % 2));
+    if (i % 50 == 0) guest.set_mmio<std::uint8_t>(0x14, 0);
+  }
+  mover.join();
+  stop = true;
+  engine.join();
+  guest.start();
+  guest.write_port(1, "still works");
+  BOOST_TEST(guest.taken(0).ends_with("still works"));
+  BOOST_TEST(wrong == 0U);
+  BOOST_TEST(rebinds > 0U);
 }
 
 BOOST_AUTO_TEST_CASE(saved_state) {
