@@ -67,7 +67,8 @@ Result<Types> read_types(const KernelMemory& memory, const Symbols& symbols) {
   if (!start || !stop) return fail("no symbol __start_BTF: the kernel is built without DEBUG_INFO_BTF or KALLSYMS_ALL");
   const std::uint64_t bytes = *stop - *start;
   if (stop->value < start->value || bytes > Types::kMaxBytes) return fail(fmt::format("__start_BTF to __stop_BTF are {} bytes", bytes));
-  std::vector<std::byte> blob(bytes);
+  const auto storage = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  const std::span blob(storage.get(), bytes);
   if (!memory.read_all(*start, blob)) return memory.unreadable(*start, bytes, "BTF");
   return Types::parse(blob);
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -19,27 +18,26 @@ class ByteStream {
  public:
   ByteStream(const KernelMemory& memory, Kva start) : memory_(memory), next_(start), buffer_(kChunk) {}
 
-  // `bytes` bytes from the stream, valid until the next call; empty when they are not all readable.
-  std::span<const std::uint8_t> take(std::size_t bytes) {
-    if (end_ - begin_ < bytes && !refill(bytes)) return {};
-    const std::span<const std::uint8_t> taken(buffer_.data() + begin_, bytes);
-    begin_ += bytes;
-    return taken;
+  // What comes next: `bytes` bytes, or fewer where memory ends. Valid until the next call.
+  std::span<const std::uint8_t> peek(std::size_t bytes) {
+    if (end_ - begin_ < bytes) refill();
+    return {buffer_.data() + begin_, std::min(bytes, end_ - begin_)};
   }
+  void advance(std::size_t bytes) { begin_ += bytes; }
 
-  Kva position() const { return next_ - (end_ - begin_); }
+  // The first byte that could not be read, once peek() has come back short.
+  Kva end() const { return next_; }
 
  private:
   static constexpr std::size_t kChunk = 64 << 10;
 
-  bool refill(std::size_t bytes) {
-    std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_), buffer_.begin() + static_cast<std::ptrdiff_t>(end_), buffer_.begin());
+  void refill() {
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
     const std::size_t got = memory_.read(next_, std::as_writable_bytes(std::span(buffer_).subspan(end_)));
     next_ = next_ + got;
     end_ += got;
-    return end_ >= bytes;
   }
 
   const KernelMemory& memory_;
@@ -76,25 +74,32 @@ Result<Tokens> read_tokens(const KernelMemory& memory, const SymbolTables& table
   return tokens;
 }
 
-// 64-bit multiply-and-fold over 8-byte words.
-std::uint64_t hash_name(std::string_view name) {
-  std::uint64_t hash = name.size() * 0x9e3779b97f4a7c15u;
+template <class T>
+std::uint64_t word_at(const char* at) {
+  T word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// Multiply and fold over 8-byte words, the last of them overlapping the one before, so that no length needs a byte loop. The
+// upper half of the product is what every bit of the name reaches.
+std::uint32_t hash_name(std::string_view name) {
   const char* at = name.data();
-  std::size_t left = name.size();
-  const auto mix = [&](std::uint64_t word) {
+  const std::size_t size = name.size();
+  std::uint64_t hash = size * 0x9e3779b97f4a7c15u;
+  const auto mix = [&hash](std::uint64_t word) {
     hash = (hash ^ word) * 0xff51afd7ed558ccdu;
     hash ^= hash >> 32;
   };
-  for (; left >= 8; at += 8, left -= 8) {
-    std::uint64_t word;
-    std::memcpy(&word, at, 8);
-    mix(word);
+  if (size >= 8) {
+    for (std::size_t done = 0; done + 8 < size; done += 8) mix(word_at<std::uint64_t>(at + done));
+    mix(word_at<std::uint64_t>(at + size - 8));
+  } else if (size >= 4) {
+    mix(word_at<std::uint32_t>(at) << 32 | word_at<std::uint32_t>(at + size - 4));
+  } else if (size > 0) {
+    mix(word_at<std::uint8_t>(at) << 16 | word_at<std::uint8_t>(at + size / 2) << 8 | word_at<std::uint8_t>(at + size - 1));
   }
-  std::uint64_t word = 0;
-  if (left > 0) std::memcpy(&word, at, left);
-  mix(word);
-  mix(0);
-  return hash;
+  return static_cast<std::uint32_t>(hash >> 32);
 }
 
 std::uint64_t address_under(SymbolLayout layout, std::int32_t offset, std::size_t index, Kva offsets, std::uint64_t base) {
@@ -160,17 +165,18 @@ Result<Symbols> Symbols::decode(const KernelMemory& memory, const SymbolTables& 
   }
 
   if (auto decoded = symbols.decode_names(memory, tables, *count); !decoded) return fail(decoded.error());
-  if (auto indexed = symbols.index_names(); !indexed) return fail(indexed.error());
+  symbols.index_names();
 
   std::string mismatch = "none of the symbols VMCOREINFO names is among them";
   for (const SymbolLayout layout : layouts) {
     std::size_t agreed = 0;
     bool fits = true;
     for (const auto& symbol : known) {
-      const std::uint32_t index = symbols.find_index(symbol.name);
-      if (index == *count) continue;
-      const std::uint64_t address = layout == SymbolLayout::absolute ? symbols.addresses_[index]
-                                                                     : address_under(layout, offsets[index], index, *tables.offsets, base);
+      const auto index = symbols.find_index(symbol.name);
+      if (!index) continue;
+      const std::uint64_t address = layout == SymbolLayout::absolute
+                                        ? symbols.addresses_[*index]
+                                        : address_under(layout, offsets[*index], *index, *tables.offsets, base);
       if (address == symbol.address.value) {
         ++agreed;
         continue;
@@ -202,18 +208,15 @@ Result<void> Symbols::decode_names(const KernelMemory& memory, const SymbolTable
   std::size_t used = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto broken = [&](std::string_view why) { return fail(fmt::format("kallsyms name {} of {}: {}", i, count, why)); };
-    const auto unreadable = [&] { return memory.unreadable(stream.position(), kMaxName, fmt::format("kallsyms name {} of {}", i, count)); };
-    const auto first = stream.take(1);
-    if (first.empty()) return unreadable();
-    std::size_t length = first[0];
-    if (length & 0x80) {
-      const auto second = stream.take(1);
-      if (second.empty()) return unreadable();
-      length = (length & 0x7f) | (std::size_t{second[0]} << 7);
-    }
+    const auto ahead = stream.peek(2 + kMaxName);
+    const bool two_bytes = !ahead.empty() && (ahead[0] & 0x80) != 0;
+    const std::size_t prefix = two_bytes ? 2 : 1;
+    if (ahead.size() < prefix) return memory.unreadable(stream.end(), 1, fmt::format("kallsyms name {} of {}", i, count));
+    const std::size_t length = two_bytes ? (ahead[0] & 0x7f) | (std::size_t{ahead[1]} << 7) : ahead[0];
     if (length == 0 || length > kMaxName) return broken(fmt::format("claims {} bytes", length));
-    const auto codes = stream.take(length);
-    if (codes.empty()) return unreadable();
+    if (ahead.size() - prefix < length) return memory.unreadable(stream.end(), 1, fmt::format("kallsyms name {} of {}", i, count));
+    const auto codes = ahead.subspan(prefix, length);
+    stream.advance(prefix + length);
 
     // Room for the longest legal name and the overhang of a word-wise copy.
     if (names_.size() - used < kMaxName + Tokens::kPadding) {
@@ -238,20 +241,30 @@ Result<void> Symbols::decode_names(const KernelMemory& memory, const SymbolTable
   return {};
 }
 
-Result<void> Symbols::index_names() {
-  const std::size_t count = starts_.size() - 1;
-  // Names chosen to collide would make this quadratic; real ones need 1.3 probes each.
-  std::size_t probes_left = 32 * count;
-  buckets_.assign(std::bit_ceil(2 * count), 0);
-  const std::size_t mask = buckets_.size() - 1;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto own = name(i);
-    std::size_t slot = hash_name(own) & mask;
-    for (; buckets_[slot] != 0 && name(buckets_[slot] - 1) != own; slot = (slot + 1) & mask)
-      if (probes_left-- == 0) return fail("kallsyms names were made to collide in the index");
-    if (buckets_[slot] == 0) buckets_[slot] = static_cast<std::uint32_t>(i + 1);
+// A counting sort: cheaper to build than a hash table, keeps symbols of one name in order, and stays linear whatever names a
+// guest makes up.
+void Symbols::index_names() {
+  // In a pass of its own: hashing a name right after it was pieced together waits for the stores that did so.
+  hashes_.resize(starts_.size() - 1);
+  for (std::size_t i = 0; i < hashes_.size(); ++i) hashes_[i] = hash_name(name(i));
+
+  buckets_.assign((std::size_t{1} << kBucketBits) + 1, 0);
+  for (const std::uint32_t hash : hashes_) ++buckets_[(hash >> (32 - kBucketBits)) + 1];
+  std::partial_sum(buckets_.begin(), buckets_.end(), buckets_.begin());
+  by_hash_.resize(hashes_.size());
+  auto next = buckets_;
+  for (std::uint32_t i = 0; i < hashes_.size(); ++i) by_hash_[next[hashes_[i] >> (32 - kBucketBits)]++] = i;
+}
+
+// Calls visit(index) for each symbol of this name in order, until it returns false.
+template <class Visit>
+void Symbols::each_of(std::string_view wanted, Visit visit) const {
+  const std::uint32_t hash = hash_name(wanted);
+  const std::size_t bucket = hash >> (32 - kBucketBits);
+  for (std::uint32_t rank = buckets_[bucket]; rank < buckets_[bucket + 1]; ++rank) {
+    const std::uint32_t index = by_hash_[rank];
+    if (hashes_[index] == hash && name(index) == wanted && !visit(index)) return;
   }
-  return {};
 }
 
 void Symbols::index_addresses() {
@@ -263,27 +276,27 @@ void Symbols::index_addresses() {
   std::sort(by_address_.begin(), by_address_.end(), [&](auto a, auto b) { return key(a) < key(b); });
 }
 
-std::uint32_t Symbols::find_index(std::string_view wanted) const {
-  const auto none = static_cast<std::uint32_t>(starts_.size() - 1);
-  const std::size_t mask = buckets_.size() - 1;
-  std::size_t slot = hash_name(wanted) & mask;
-  while (buckets_[slot] != 0) {
-    if (name(buckets_[slot] - 1) == wanted) return buckets_[slot] - 1;
-    slot = (slot + 1) & mask;
-  }
-  return none;
+std::optional<std::uint32_t> Symbols::find_index(std::string_view wanted) const {
+  std::optional<std::uint32_t> found;
+  each_of(wanted, [&](std::uint32_t index) {
+    found = index;
+    return false;
+  });
+  return found;
 }
 
 std::optional<Kva> Symbols::find(std::string_view wanted) const {
-  const std::uint32_t index = find_index(wanted);
-  if (index == addresses_.size()) return std::nullopt;
-  return Kva(addresses_[index]);
+  const auto index = find_index(wanted);
+  if (!index) return std::nullopt;
+  return Kva(addresses_[*index]);
 }
 
 std::vector<Kva> Symbols::find_all(std::string_view wanted) const {
   std::vector<Kva> found;
-  for (std::size_t i = find_index(wanted); i < addresses_.size(); ++i)
-    if (name(i) == wanted) found.emplace_back(addresses_[i]);
+  each_of(wanted, [&](std::uint32_t index) {
+    found.emplace_back(addresses_[index]);
+    return true;
+  });
   return found;
 }
 

@@ -83,16 +83,22 @@ class Symbols {
  private:
   Symbols() = default;
   Result<void> decode_names(const KernelMemory& memory, const SymbolTables& tables, std::uint32_t count);
-  Result<void> index_names();
+  void index_names();
   void index_addresses();
-  std::uint32_t find_index(std::string_view name) const;
+  template <class Visit>
+  void each_of(std::string_view name, Visit visit) const;
+  std::optional<std::uint32_t> find_index(std::string_view name) const;
+
+  static constexpr unsigned kBucketBits = 15;  // 6 symbols a bucket; the bucket starts stay in the L2 cache while building
 
   SymbolLayout layout_ = SymbolLayout::absolute;
   std::vector<char> names_;            // type letter and name of each symbol, back to back
   std::vector<std::uint32_t> starts_;  // size() + 1 offsets into names_
   std::vector<std::uint64_t> addresses_;
   std::vector<std::uint32_t> by_address_;  // indices in address order; empty when they already are
-  std::vector<std::uint32_t> buckets_;     // open addressing over a power of two: index + 1, 0 when free
+  std::vector<std::uint32_t> hashes_;      // of each name
+  std::vector<std::uint32_t> by_hash_;     // indices in the order of the upper bits of their hash
+  std::vector<std::uint32_t> buckets_;     // where in by_hash_ each value of those bits begins
 };
 
 }  // namespace floe::walkers

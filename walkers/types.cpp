@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstring>
 #include <mutex>
+#include <vector>
 
 namespace floe::walkers {
 namespace {
@@ -55,8 +56,14 @@ std::optional<std::size_t> tail_bytes(std::uint32_t info) {
   }
 }
 
-// The header and the frame of every record, in 64-bit arithmetic.
-Result<void> check(std::span<const std::byte> blob) {
+struct NamedStruct {
+  std::uint32_t id;
+  std::uint32_t name_offset;
+  std::uint32_t bytes;
+};
+
+// Checks the header and the frame of every record, in 64-bit arithmetic, and gives the structs and unions that have names.
+Result<std::vector<NamedStruct>> check(std::span<const std::byte> blob) {
   btf_header header{};
   if (blob.size() < sizeof header) return fail(fmt::format("BTF of {} bytes has no room for its header", blob.size()));
   std::memcpy(&header, blob.data(), sizeof header);
@@ -73,6 +80,8 @@ Result<void> check(std::span<const std::byte> blob) {
   if (strings.front() != std::byte{0} || strings.back() != std::byte{0}) return fail("BTF string section is not bounded by NULs");
 
   const auto records = blob.subspan(body + header.type_off, header.type_len);
+  std::vector<NamedStruct> structs;
+  structs.reserve(records.size() / 256);
   std::size_t at = 0;
   for (std::uint32_t id = 1; at < records.size(); ++id) {
     btf_type type{};
@@ -83,8 +92,10 @@ Result<void> check(std::span<const std::byte> blob) {
     if (!tail) return fail(fmt::format("BTF type {} is of unknown kind {}", id, BTF_INFO_KIND(type.info)));
     if (*tail > records.size() - at) return fail(fmt::format("BTF type {} is cut off", id));
     at += *tail;
+    const auto kind = BTF_INFO_KIND(type.info);
+    if ((kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION) && type.name_off != 0) structs.push_back({id, type.name_off, type.size});
   }
-  return {};
+  return structs;
 }
 
 bool is_composite(const btf_type* type) {
@@ -201,7 +212,8 @@ class Types::Resolver {
 
 Result<Types> Types::parse(std::span<const std::byte> blob) {
   if (blob.size() > kMaxBytes) return fail(fmt::format("BTF of {} bytes is larger than the {} MiB allowed", blob.size(), kMaxBytes >> 20));
-  if (auto sound = check(blob); !sound) return fail(sound.error());
+  const auto structs = check(blob);
+  if (!structs) return fail(structs.error());
   static std::once_flag silenced;
   std::call_once(silenced, [] { libbpf_set_print(nullptr); });
 
@@ -210,15 +222,12 @@ Result<Types> Types::parse(std::span<const std::byte> blob) {
   types.btf_.reset(btf__new(blob.data(), static_cast<std::uint32_t>(blob.size())));
   if (!types.btf_) return fail(Error(errno, fmt::format("libbpf refuses the BTF: {}", std::strerror(errno))));
 
-  const std::uint32_t count = btf__type_cnt(types.btf_.get());
-  types.structs_.reserve(count / 8);
-  for (std::uint32_t id = 1; id < count; ++id) {
-    const btf_type* type = btf__type_by_id(types.btf_.get(), id);
-    if (type == nullptr || !is_composite(type) || type->name_off == 0) continue;
-    const char* name = btf__name_by_offset(types.btf_.get(), type->name_off);
+  types.structs_.reserve(structs->size());
+  for (const auto& named : *structs) {
+    const char* name = btf__name_by_offset(types.btf_.get(), named.name_offset);
     if (name == nullptr || name[0] == '\0') continue;
-    const auto [entry, fresh] = types.structs_.try_emplace(name, id);
-    if (!fresh && btf__type_by_id(types.btf_.get(), entry->second)->size < type->size) entry->second = id;
+    const auto [entry, fresh] = types.structs_.try_emplace(name, named.id, named.bytes);
+    if (!fresh && entry->second.second < named.bytes) entry->second = {named.id, named.bytes};
   }
   return types;
 }
@@ -226,7 +235,7 @@ Result<Types> Types::parse(std::span<const std::byte> blob) {
 std::optional<std::uint32_t> Types::find(std::string_view name) const {
   const auto found = structs_.find(name);
   if (found == structs_.end()) return std::nullopt;
-  return found->second;
+  return found->second.first;
 }
 
 std::size_t Types::count() const {

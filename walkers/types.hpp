@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "base/result.hpp"
 #include "walkers/field.hpp"
@@ -69,7 +70,7 @@ class Types {
   Types() = default;
 
   std::unique_ptr<struct btf, Free> btf_;
-  std::unordered_map<std::string_view, std::uint32_t> structs_;  // names live in btf_
+  std::unordered_map<std::string_view, std::pair<std::uint32_t, std::uint32_t>> structs_;  // name, in btf_, to id and size
 };
 
 }  // namespace floe::walkers
