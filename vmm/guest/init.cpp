@@ -279,6 +279,7 @@ void Init::leave() {
 }
 
 void Init::check_flush() {
+  port_.flush();
   if (port_.pending() != 0 && !overdue()) return;
   if (port_.pending() != 0) say(kErrorLevel, "the host took nothing for 30 s: " + std::to_string(port_.pending()) + " bytes are lost");
   // Closing tells the host over the control queue and waits until it has taken that; what was written came before.
