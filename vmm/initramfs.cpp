@@ -95,6 +95,10 @@ const char* kind_of(std::uint32_t mode) {
   }
 }
 
+tl::unexpected<Error> too_large(const std::string& path) {
+  return fail(Error(EFBIG, path + ": the initramfs would get larger than " + std::to_string(Initramfs::kMaxBytes >> 20) + " MiB"));
+}
+
 class CpioWriter {
  public:
   explicit CpioWriter(std::vector<std::byte>& out) : out_(out) {}
@@ -179,9 +183,7 @@ Result<> Initramfs::insert(const std::string& path, Entry entry) {
                 ((old.mode & S_IFMT) == (entry.mode & S_IFMT) ? "another" : kind_of(entry.mode)));
   }
   const std::uint64_t added = entry_bytes(*resolved, entry.data.size());
-  if (size() + added > kMaxBytes) {
-    return fail(Error(EFBIG, *resolved + ": the initramfs would get larger than " + std::to_string(kMaxBytes >> 20) + " MiB"));
-  }
+  if (size() + added > kMaxBytes) return too_large(*resolved);
   if (auto r = make_parents(*resolved); !r) return r;
   bytes_ += added;
   entries_.emplace(std::move(*resolved), std::move(entry));
@@ -240,13 +242,11 @@ Result<std::string> Initramfs::place(const std::string& host_path) {
   return at.empty() ? "/" : at;
 }
 
-Result<> Initramfs::add_regular(const std::string& path, std::uint32_t mode) {
+Result<> Initramfs::add_regular(const std::string& path, std::uint32_t mode, std::uint64_t announced_size) {
+  // Before it is read; insert() counts what was.
+  if (announced_size > kMaxBytes) return too_large(path);
   auto bytes = read_file(path, kMaxBytes);
-  if (!bytes) {
-    auto error = std::move(bytes.error());
-    if (error.code == EFBIG) error.message += ": the initramfs would get larger than " + std::to_string(kMaxBytes >> 20) + " MiB";
-    return fail(std::move(error));
-  }
+  if (!bytes) return bytes.error().code == EFBIG ? too_large(path) : fail(std::move(bytes.error()));
   return insert(path, {S_IFREG | (mode & 07777), std::move(*bytes)});
 }
 
@@ -261,7 +261,7 @@ Result<> Initramfs::add_host_entry(const std::string& path) {
   if (::lstat(path.c_str(), &info) != 0) return fail_errno(errno, path);
   switch (info.st_mode & S_IFMT) {
     case S_IFREG:
-      return add_regular(path, info.st_mode);
+      return add_regular(path, info.st_mode, static_cast<std::uint64_t>(info.st_size));
     case S_IFDIR:
       return add_directory(path, info.st_mode);
     case S_IFLNK: {

@@ -64,7 +64,7 @@ class Initramfs {
   Result<> add_host_file(const std::string& host_path);
   Result<> add_host_entry(const std::string& path);
   Result<> add_host_tree(const std::string& path);
-  Result<> add_regular(const std::string& path, std::uint32_t mode);
+  Result<> add_regular(const std::string& path, std::uint32_t mode, std::uint64_t announced_size);
 
   std::map<std::string, Entry> entries_;  // by canonical path: a directory sorts before what is in it
   std::uint64_t bytes_ = 0;
