@@ -193,14 +193,6 @@ struct Guest {
   }
   void step(std::uint8_t al) { BOOST_REQUIRE(try_step(al)); }
 };
-vmm::kvm::call(vcpu.get(), KVM_GET_REGS, &regs, "KVM_GET_REGS").value();
-regs.rax = al;
-vmm::kvm::call(vcpu.get(), KVM_SET_REGS, &regs, "KVM_SET_REGS").value();
-vmm::kvm::call(vcpu.get(), KVM_RUN, 0, "KVM_RUN").value();
-BOOST_REQUIRE(run->exit_reason == KVM_EXIT_IO);
-}
-}
-;
 
 }  // namespace
 
