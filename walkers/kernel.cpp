@@ -13,6 +13,8 @@ namespace {
 constexpr std::uint32_t kMaxCpus = 8192;    // NR_CPUS with MAXSMP
 constexpr std::size_t kUtsFieldBytes = 65;  // __NEW_UTS_LEN + 1
 constexpr std::size_t kShownReasons = 8;
+// How many candidates may go as far as having their tables decoded, which costs tens of milliseconds each.
+constexpr int kMaxDecoded = 16;
 
 using Clock = std::chrono::steady_clock;
 
@@ -102,7 +104,7 @@ Result<std::shared_ptr<const Kernel::Tables>> Kernel::read_tables(const VmCoreIn
   return std::make_shared<const Tables>(Tables{*places, std::move(*symbols), std::move(*types)});
 }
 
-Result<Kernel> Kernel::try_candidate(const Memory& memory, VmCoreInfo info, const OpenOptions& options, OpenTimes times) {
+Result<Kernel> Kernel::try_candidate(const Memory& memory, VmCoreInfo info, const OpenOptions& options, OpenTimes times, int& decoded) {
   const PageTables tables(memory, info.page_table_root(), info.five_levels());
   if (auto mapped = check_image_mapping(info, tables, "the kernel's page tables"); !mapped) return fail(mapped.error());
   if (options.cr3)
@@ -115,6 +117,7 @@ Result<Kernel> Kernel::try_candidate(const Memory& memory, VmCoreInfo info, cons
     kernel.tables_ = previous->tables_;
     times.tables_reused = true;
   } else {
+    ++decoded;
     auto read = read_tables(kernel.info_, kernel.memory_, times);
     if (!read) return fail(read.error());
     kernel.tables_ = std::move(*read);
@@ -142,16 +145,26 @@ Result<Kernel> Kernel::open(const Memory& memory, const OpenOptions& options) {
     auto again = read_vmcoreinfo(memory, options.previous->info_.found_at());
     times.scan = since(start);
     if (again && again->text() == options.previous->info_.text())
-      if (auto kernel = try_candidate(memory, std::move(*again), options, times)) return finish(std::move(*kernel), {});
+      if (int decoded = 0; auto kernel = try_candidate(memory, std::move(*again), options, times, decoded))
+        return finish(std::move(*kernel), {});
   }
 
   const auto scan_start = Clock::now();
   auto scan = scan_vmcoreinfo(memory);
   times.scan = since(scan_start);
   std::vector<std::string> rejected = std::move(scan.rejected);
+  int decoded = 0;
   for (auto& candidate : scan.candidates) {
     const auto where = fmt::format("VMCOREINFO of {} at {:#x}", candidate.release(), candidate.found_at().value);
-    auto kernel = try_candidate(memory, std::move(candidate), options, times);
+    if (options.deadline && Clock::now() >= *options.deadline) {
+      rejected.push_back(fmt::format("{}: not tried, deadline reached", where));
+      continue;
+    }
+    if (decoded == kMaxDecoded) {
+      rejected.push_back(fmt::format("{}: not tried after {} that failed", where, decoded));
+      continue;
+    }
+    auto kernel = try_candidate(memory, std::move(candidate), options, times, decoded);
     if (kernel) return finish(std::move(*kernel), std::move(rejected));
     rejected.push_back(std::move(kernel.error()).within(where).message);
   }
@@ -191,6 +204,22 @@ Result<Kva> Kernel::symbol(std::string_view name) const {
   const auto found = symbols().find(name);
   if (!found) return fail(fmt::format("the kernel has no symbol {}", name));
   return *found;
+}
+
+Result<std::vector<std::uint32_t>> Kernel::possible_cpus() const {
+  const auto count = cpu_count();
+  if (!count) return fail(count.error());
+  const auto mask = symbols().find("__cpu_possible_mask");
+  std::vector<std::uint32_t> cpus;
+  for (std::uint32_t cpu = 0; cpu < *count; ++cpu) {
+    if (mask) {
+      const auto bits = memory_.load<std::uint8_t>(*mask + cpu / 8, "__cpu_possible_mask");
+      if (!bits) return fail(bits.error());
+      if ((*bits >> (cpu % 8) & 1) == 0) continue;
+    }
+    cpus.push_back(cpu);
+  }
+  return cpus;
 }
 
 Result<std::uint32_t> Kernel::cpu_count() const {

@@ -19,6 +19,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "walkers/budget.hpp"
 #include "walkers/kernel_memory.hpp"
 #include "walkers/memory.hpp"
 #include "walkers/symbols.hpp"
@@ -37,6 +38,9 @@ struct OpenOptions {
   // CR3 of a vCPU, raw. RAM that survived a reboot may hold two kernels that both prove themselves; with this only the one
   // that vCPU runs is taken.
   std::optional<std::uint64_t> cr3;
+
+  // No further candidate is tried after this instant.
+  std::optional<WalkBudget::Clock::time_point> deadline;
 };
 
 // How long each step of an open took. Steps that were skipped are zero.
@@ -55,7 +59,9 @@ class Kernel {
   // Reads through `memory`, which has to outlive the Kernel and stay as it is: a frozen guest or a snapshot. (A live one works
   // mostly; what it yields is as torn as the guest was busy.)
   static Result<Kernel> open(const Memory& memory, const OpenOptions& options = {});
-  static Result<Kernel> open(const Memory& memory, const Kernel& previous) { return open(memory, OpenOptions{&previous, std::nullopt}); }
+  static Result<Kernel> open(const Memory& memory, const Kernel& previous) {
+    return open(memory, OpenOptions{&previous, std::nullopt, std::nullopt});
+  }
 
   const VmCoreInfo& info() const { return info_; }
   const Symbols& symbols() const { return tables_->symbols; }
@@ -72,8 +78,12 @@ class Kernel {
   // Error: no such symbol, or a CPU the kernel does not have.
   Result<Kva> per_cpu(std::string_view symbol, std::uint32_t cpu) const;
 
-  // How many CPUs the kernel can have (nr_cpu_ids), at most 8192.
+  // One more than the highest CPU number the kernel can have (nr_cpu_ids), at most 8192.
   Result<std::uint32_t> cpu_count() const;
+
+  // The numbers of the CPUs it can have (cpu_possible_mask; all below cpu_count() in kernels without that symbol). Only these
+  // have per-cpu variables.
+  Result<std::vector<std::uint32_t>> possible_cpus() const;
 
   const OpenTimes& times() const { return times_; }
 
@@ -88,7 +98,7 @@ class Kernel {
   };
 
   Kernel(VmCoreInfo info, PagedMemory memory) : info_(std::move(info)), memory_(std::move(memory)) {}
-  static Result<Kernel> try_candidate(const Memory& memory, VmCoreInfo info, const OpenOptions& options, OpenTimes times);
+  static Result<Kernel> try_candidate(const Memory& memory, VmCoreInfo info, const OpenOptions& options, OpenTimes times, int& decoded);
   static Result<std::shared_ptr<const Tables>> read_tables(const VmCoreInfo& info, const KernelMemory& memory, OpenTimes& times);
   Result<void> validate() const;
 

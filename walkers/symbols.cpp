@@ -8,6 +8,8 @@
 #include <numeric>
 #include <utility>
 
+#include "walkers/name_hash.hpp"
+
 namespace floe::walkers {
 namespace {
 
@@ -72,34 +74,6 @@ Result<Tokens> read_tokens(const KernelMemory& memory, const SymbolTables& table
   }
   tokens.text.resize(tokens.text.size() + Tokens::kPadding);
   return tokens;
-}
-
-template <class T>
-std::uint64_t word_at(const char* at) {
-  T word;
-  std::memcpy(&word, at, sizeof word);
-  return word;
-}
-
-// Multiply and fold over 8-byte words, the last of them overlapping the one before, so that no length needs a byte loop. The
-// upper half of the product is what every bit of the name reaches.
-std::uint32_t hash_name(std::string_view name) {
-  const char* at = name.data();
-  const std::size_t size = name.size();
-  std::uint64_t hash = size * 0x9e3779b97f4a7c15u;
-  const auto mix = [&hash](std::uint64_t word) {
-    hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-    hash ^= hash >> 32;
-  };
-  if (size >= 8) {
-    for (std::size_t done = 0; done + 8 < size; done += 8) mix(word_at<std::uint64_t>(at + done));
-    mix(word_at<std::uint64_t>(at + size - 8));
-  } else if (size >= 4) {
-    mix(word_at<std::uint32_t>(at) << 32 | word_at<std::uint32_t>(at + size - 4));
-  } else if (size > 0) {
-    mix(word_at<std::uint8_t>(at) << 16 | word_at<std::uint8_t>(at + size / 2) << 8 | word_at<std::uint8_t>(at + size - 1));
-  }
-  return static_cast<std::uint32_t>(hash >> 32);
 }
 
 std::uint64_t address_under(SymbolLayout layout, std::int32_t offset, std::size_t index, Kva offsets, std::uint64_t base) {
@@ -220,7 +194,7 @@ Result<void> Symbols::decode_names(const KernelMemory& memory, const SymbolTable
 
     // Room for the longest legal name and the overhang of a word-wise copy.
     if (names_.size() - used < kMaxName + Tokens::kPadding) {
-      if (used > kMaxNameBytes) return broken("names exceed 128 MiB");
+      if (used > kMaxNameBytes) return broken("names exceed 64 MiB");
       names_.resize(names_.size() * 2 + 2 * kMaxName);
     }
     starts_.push_back(static_cast<std::uint32_t>(used));

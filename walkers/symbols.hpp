@@ -11,7 +11,7 @@
 // Which one a kernel uses is not written anywhere; it is the one under which known symbols come out where VMCOREINFO says
 // they are. Addresses are those of the running kernel (KASLR included). Per-cpu symbols: see Kernel::per_cpu().
 //
-// Limits: 2 M symbols (a Debian kernel has 190,000), 512 bytes a name (KSYM_NAME_LEN), 128 MiB of names in all.
+// Limits: 1 M symbols (a Debian kernel has 190,000), 512 bytes a name (KSYM_NAME_LEN), 64 MiB of names in all.
 #pragma once
 
 #include <cstdint>
@@ -56,9 +56,9 @@ struct SymbolAt {
 
 class Symbols {
  public:
-  static constexpr std::uint32_t kMaxSymbols = 2'000'000;
+  static constexpr std::uint32_t kMaxSymbols = 1'000'000;
   static constexpr std::size_t kMaxName = 512;
-  static constexpr std::size_t kMaxNameBytes = std::size_t{128} << 20;
+  static constexpr std::size_t kMaxNameBytes = std::size_t{64} << 20;
 
   // Decodes the tables and settles the layout by `known`, of which at least one must be among the symbols and all that are
   // must agree. Errors: a table is unreadable or malformed (says where), or no layout fits.

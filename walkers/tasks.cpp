@@ -97,11 +97,12 @@ class TaskWalk {
 
   // Follows a ring of list_heads from `head` until it comes back, one way or the other. `visit` gets each task once and says
   // whether to go on. A node that was seen before is a loop that misses the head.
-  template <class Visit>
-  End follow(Kva head, std::uint32_t node_offset, bool backwards, const std::string& list, Visit visit) {
+  // `list()` names the ring, for problems; most have none, so the name is only made when one does.
+  template <class List, class Visit>
+  End follow(Kva head, std::uint32_t node_offset, bool backwards, const List& list, const Visit& visit) {
     auto links = memory_.get<Links>(head);
     if (!links) {
-      problem(memory_.unreadable(head, sizeof(Links), list).value().message);
+      problem(memory_.unreadable(head, sizeof(Links), list()).value().message);
       return End::broken;
     }
     Kva from = head;
@@ -110,7 +111,7 @@ class TaskWalk {
       if (node == head) return End::head;
       if (!budget_.step()) return End::budget;
       if (node.value % 8 != 0 || (links = memory_.get<Links>(node), !links)) {
-        problem(fmt::format("{}: the node at {:#x} links to {:#x}, which is no list node", list, from.value, node.value));
+        problem(fmt::format("{}: the node at {:#x} links to {:#x}, which is no list node", list(), from.value, node.value));
         return End::broken;
       }
       if ((backwards ? links->next : links->prev) != from.value) ++table_.torn_links;
@@ -120,10 +121,11 @@ class TaskWalk {
   }
 
   void walk_processes(Kva head) {
-    const std::string list = "the process list";
+    const auto list = [] { return std::string("the process list"); };
+    const auto from_its_end = [] { return std::string("the process list from its end"); };
     const auto visit = [&](Kva task) {
       if (!seen_.insert(task.value).second) {
-        problem(fmt::format("{} comes back to the task at {:#x} instead of its head", list, task.value));
+        problem(fmt::format("{} comes back to the task at {:#x} instead of its head", list(), task.value));
         return false;
       }
       add(task, table_.tasks);
@@ -132,7 +134,7 @@ class TaskWalk {
     };
     if (follow(head, fields_.tasks.offset, false, list, visit) != End::broken) return;
     // What lies behind the break can be had from the other end, up to where this walk came.
-    follow(head, fields_.tasks.offset, true, list + " backwards", [&](Kva task) { return !seen_.contains(task.value) && visit(task); });
+    follow(head, fields_.tasks.offset, true, from_its_end, [&](Kva task) { return !seen_.contains(task.value) && visit(task); });
   }
 
   void walk_threads(Kva leader) {
@@ -151,33 +153,21 @@ class TaskWalk {
       if (!signal)
         problem(fmt::format("the task at {:#x} has no signal_struct: its threads are unknown", leader.value));
       else
-        follow_threads(*signal + fields_.thread_head->offset, fields_.thread_node->offset, visit, list);
+        follow(*signal + fields_.thread_head->offset, fields_.thread_node->offset, false, list, visit);
     } else if (fields_.thread_group) {
-      follow_threads(leader + fields_.thread_group->offset, fields_.thread_group->offset, visit, list);
+      follow(leader + fields_.thread_group->offset, fields_.thread_group->offset, false, list, visit);
     } else if (!std::exchange(threads_unknown_, true)) {
       problem("the kernel's BTF has neither signal_struct.thread_head nor task_struct.thread_group: threads are unknown");
     }
   }
 
-  template <class Visit, class List>
-  void follow_threads(Kva head, std::uint32_t node_offset, Visit visit, List list) {
-    // Most processes have one thread; their list needs no name.
-    const auto links = memory_.get<Links>(head);
-    const bool alone = links && links->next == links->prev && (links->next == head.value || seen_.contains(links->next - node_offset));
-    if (alone) {
-      // One node, the leader's, whose links lead back to the head: nothing to add.
-      const auto own = memory_.get<Links>(Kva(links->next));
-      if (links->next == head.value || (own && own->next == head.value)) return;
-    }
-    follow(head, node_offset, false, list(), visit);
-  }
-
   // The CPUs' idle tasks are linked nowhere; each run queue knows its own.
   void walk_idle() {
     if (!fields_.rq_idle) return problem("the kernel's BTF has no rq.idle: idle tasks are unknown");
-    const auto cpus = kernel_.cpu_count();
+    const auto cpus = kernel_.possible_cpus();
     if (!cpus) return problem(fmt::format("idle tasks are unknown: {}", cpus.error().message));
-    for (std::uint32_t cpu = 0; cpu < *cpus && budget_.step(); ++cpu) {
+    for (const std::uint32_t cpu : *cpus) {
+      if (!budget_.step()) return;
       const auto rq = kernel_.per_cpu("runqueues", cpu);
       if (!rq) return problem(fmt::format("idle tasks are unknown: {}", rq.error().message));
       const auto idle = memory_.get_number(*rq, *fields_.rq_idle);

@@ -4,15 +4,21 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <mutex>
+#include <tuple>
 #include <vector>
+
+#include "walkers/name_hash.hpp"
 
 namespace floe::walkers {
 namespace {
 
+constexpr std::size_t kMaxStructs = 500'000;                // 7.2 has 11,000
+constexpr std::size_t kMaxName = 512;                       // KSYM_NAME_LEN
 constexpr int kMaxPeel = 32;                                // typedefs and qualifiers around one type
 constexpr std::uint32_t kMaxVisits = 65'536;                // members looked at for one path
 constexpr int kMaxNesting = 32;                             // anonymous structs in one another
@@ -93,7 +99,9 @@ Result<std::vector<NamedStruct>> check(std::span<const std::byte> blob) {
     if (*tail > records.size() - at) return fail(fmt::format("BTF type {} is cut off", id));
     at += *tail;
     const auto kind = BTF_INFO_KIND(type.info);
-    if ((kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION) && type.name_off != 0) structs.push_back({id, type.name_off, type.size});
+    if ((kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION) || type.name_off == 0) continue;
+    if (structs.size() == kMaxStructs) return fail(fmt::format("BTF has more than {} structs", kMaxStructs));
+    structs.push_back({id, type.name_off, type.size});
   }
   return structs;
 }
@@ -168,33 +176,41 @@ class Types::Resolver {
     const struct btf_array* array = ::btf_array(type);
     const auto bytes = size_of(array->type);
     if (!bytes || (array->nelems != 0 && index >= array->nelems)) return false;
-    if (*bytes * 8 > kMaxBits || *bytes * 8 * index > kMaxBits) return false;
-    member.bit_offset += *bytes * 8 * index;
+    const auto skipped = product(*bytes, index);
+    if (!skipped) return false;
+    member.bit_offset += *skipped * 8;
     member.type_id = array->type;
     return true;
   }
 
-  // Bytes of a type. Sizes are multiplied up through nested arrays in 64 bits and bounded.
+  // Bytes of a type, at most kMaxBits / 8.
   std::optional<std::uint64_t> size_of(std::uint32_t id) const {
     std::uint64_t factor = 1;
     for (int i = 0; i < kMaxPeel; ++i) {
       const btf_type* type = peel(id);
       if (type == nullptr) return std::nullopt;
-      if (btf_is_array(type)) {
-        factor *= ::btf_array(type)->nelems;
-        if (factor > kMaxBits) return std::nullopt;
-        id = ::btf_array(type)->type;
-        continue;
-      }
-      if (btf_is_ptr(type)) return factor * 8;
-      if (btf_is_int(type) || is_composite(type) || btf_is_any_enum(type) || btf_is_float(type) || btf_is_datasec(type))
-        return factor * type->size;
-      return std::nullopt;
+      if (!btf_is_array(type)) return product(factor, own_size(type));
+      const auto elements = product(factor, ::btf_array(type)->nelems);
+      if (!elements) return std::nullopt;
+      factor = *elements;
+      id = ::btf_array(type)->type;
     }
     return std::nullopt;
   }
 
  private:
+  static std::optional<std::uint64_t> product(std::uint64_t a, std::optional<std::uint64_t> b) {
+    std::uint64_t result = 0;
+    if (!b || __builtin_mul_overflow(a, *b, &result) || result > kMaxBits / 8) return std::nullopt;
+    return result;
+  }
+
+  static std::optional<std::uint64_t> own_size(const btf_type* type) {
+    if (btf_is_ptr(type)) return 8;
+    if (btf_is_int(type) || is_composite(type) || btf_is_any_enum(type) || btf_is_float(type) || btf_is_datasec(type)) return type->size;
+    return std::nullopt;
+  }
+
   // Before member offsets carried a width, a bit-field was an integer type narrower than its storage.
   Member with_integer_bits(Member member) const {
     const btf_type* type = peel(member.type_id);
@@ -223,19 +239,27 @@ Result<Types> Types::parse(std::span<const std::byte> blob) {
   if (!types.btf_) return fail(Error(errno, fmt::format("libbpf refuses the BTF: {}", std::strerror(errno))));
 
   types.structs_.reserve(structs->size());
-  for (const auto& named : *structs) {
-    const char* name = btf__name_by_offset(types.btf_.get(), named.name_offset);
-    if (name == nullptr || name[0] == '\0') continue;
-    const auto [entry, fresh] = types.structs_.try_emplace(name, named.id, named.bytes);
-    if (!fresh && entry->second.second < named.bytes) entry->second = {named.id, named.bytes};
-  }
+  for (const auto& named : *structs)
+    types.structs_.push_back({hash_name(types.name_at(named.name_offset)), named.bytes, named.id, named.name_offset});
+  // The largest of a name comes first, and the first of several as large.
+  std::sort(types.structs_.begin(), types.structs_.end(),
+            [](const Named& a, const Named& b) { return std::tuple(a.hash, b.bytes, a.id) < std::tuple(b.hash, a.bytes, b.id); });
   return types;
 }
 
+// At most kMaxName bytes of it, so that a string without end costs no more than a long one.
+std::string_view Types::name_at(std::uint32_t offset) const {
+  const char* name = btf__name_by_offset(btf_.get(), offset);
+  return name == nullptr ? std::string_view{} : std::string_view(name, strnlen(name, kMaxName));
+}
+
 std::optional<std::uint32_t> Types::find(std::string_view name) const {
-  const auto found = structs_.find(name);
-  if (found == structs_.end()) return std::nullopt;
-  return found->second.first;
+  const std::uint32_t hash = hash_name(name);
+  auto at = std::lower_bound(structs_.begin(), structs_.end(), hash,
+                             [](const Named& named, std::uint32_t wanted) { return named.hash < wanted; });
+  for (; at != structs_.end() && at->hash == hash; ++at)
+    if (name_at(at->name_offset) == name) return at->id;
+  return std::nullopt;
 }
 
 std::size_t Types::count() const {

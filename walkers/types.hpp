@@ -16,8 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
-#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "walkers/field.hpp"
@@ -67,10 +66,18 @@ class Types {
   };
   class Resolver;
 
+  struct Named {
+    std::uint32_t hash;
+    std::uint32_t bytes;
+    std::uint32_t id;
+    std::uint32_t name_offset;
+  };
+
   Types() = default;
+  std::string_view name_at(std::uint32_t offset) const;
 
   std::unique_ptr<struct btf, Free> btf_;
-  std::unordered_map<std::string_view, std::pair<std::uint32_t, std::uint32_t>> structs_;  // name, in btf_, to id and size
+  std::vector<Named> structs_;  // by hash
 };
 
 }  // namespace floe::walkers

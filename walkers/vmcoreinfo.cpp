@@ -79,7 +79,7 @@ Result<VmCoreInfo> VmCoreInfo::parse(std::string_view text, Gpa found_at) {
   text = text.substr(0, kMaxText);
   text = text.substr(0, text.find('\0'));
   info.text_ = text;
-  while (!text.empty()) {
+  while (!text.empty() && info.fields_.size() < kMaxFields) {
     const auto line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
     const auto equals = line.find('=');

@@ -29,6 +29,7 @@ class VmCoreInfo {
   // Parses the text of one note. Errors: a required field is missing or malformed (named in the message). Text behind the
   // first NUL or after kMaxText bytes is not looked at. `found_at` is kept for messages.
   static constexpr std::size_t kMaxText = 2 * kPageBytes;
+  static constexpr std::size_t kMaxFields = 512;  // 7.2 writes 150; lines behind that many are not looked at
   static Result<VmCoreInfo> parse(std::string_view text, Gpa found_at = {});
 
   const std::string& release() const { return release_; }         // OSRELEASE, as uname -r
@@ -70,7 +71,7 @@ struct VmCoreInfoScan {
 };
 
 // A guest's own processes can fill pages with look-alikes; the real one is lost only behind more than this many of them.
-inline constexpr std::size_t kMaxTexts = 1024;
+inline constexpr std::size_t kMaxTexts = 256;
 
 VmCoreInfoScan scan_vmcoreinfo(const Memory& memory);
 

@@ -1,5 +1,7 @@
 #include "walkers/kernel.hpp"
 
+#include <fmt/format.h>
+
 #include <boost/test/unit_test.hpp>
 
 #include "tests/walkers/synthetic/kernel.hpp"
@@ -55,6 +57,15 @@ BOOST_AUTO_TEST_CASE(per_cpu_addresses_are_template_plus_offset) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(cpus_the_kernel_numbers_but_does_not_have_are_left_out) {
+  const SyntheticKernel guest({.cpus = 4, .possible_mask = 0b1101});
+  const auto cpus = Kernel::open(guest.memory).value().possible_cpus();
+  BOOST_REQUIRE_MESSAGE(cpus, cpus.error().message);
+  BOOST_TEST(*cpus == (std::vector<std::uint32_t>{0, 2, 3}), boost::test_tools::per_element());
+  const SyntheticKernel plain({.cpus = 3});
+  BOOST_TEST(Kernel::open(plain.memory).value().possible_cpus().value().size() == 3u);
+}
+
 BOOST_AUTO_TEST_CASE(an_impossible_cpu_count_is_refused) {
   SyntheticKernel guest;
   guest.put(guest.symbol("nr_cpu_ids"), std::uint32_t{0xffffffff});
@@ -101,12 +112,29 @@ BOOST_AUTO_TEST_CASE(cr3_decides_between_two_whole_kernels) {
   const auto kernel = Kernel::open(guest.memory).value();
   const auto root = kernel.info().page_table_root().value;
   // The kernel's own root with PCID bits, and the user copy page-table isolation keeps one page above it.
-  BOOST_TEST(Kernel::open(guest.memory, OpenOptions{nullptr, root | 0x801}).has_value());
+  BOOST_TEST(Kernel::open(guest.memory, OpenOptions{nullptr, root | 0x801, {}}).has_value());
   BOOST_TEST(root % (2 * kPageBytes) == 0u);
   guest.memory.write(Gpa(root + kPageBytes), std::array<std::byte, kPageBytes>{});
-  BOOST_TEST(Kernel::open(guest.memory, OpenOptions{nullptr, root + kPageBytes}).has_value());
+  BOOST_TEST(Kernel::open(guest.memory, OpenOptions{nullptr, root + kPageBytes, {}}).has_value());
   guest.memory.write(Gpa(0x300000), std::array<std::byte, kPageBytes>{});
-  BOOST_TEST(mentions(failure(guest.memory, OpenOptions{nullptr, 0x300000}), "the page tables of the vCPU do not map _stext"));
+  BOOST_TEST(mentions(failure(guest.memory, OpenOptions{nullptr, 0x300000, {}}), "the page tables of the vCPU do not map _stext"));
+}
+
+BOOST_AUTO_TEST_CASE(no_candidate_is_tried_after_the_deadline) {
+  const SyntheticKernel guest;
+  BOOST_TEST(mentions(failure(guest.memory, OpenOptions{nullptr, std::nullopt, WalkBudget::Clock::now()}), "not tried, deadline reached"));
+}
+
+BOOST_AUTO_TEST_CASE(candidates_that_fail_late_are_only_so_many) {
+  SyntheticKernel guest;
+  guest.put(guest.symbol("__start_BTF"), std::uint16_t{0});
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    auto text = guest.vmcoreinfo_text + fmt::format("CRASHTIME={}\n", i);
+    guest.memory.write(Gpa(0x500000 + i * kPageBytes), synthetic::bytes_of(text));
+  }
+  BOOST_TEST(mentions(failure(guest.memory), "and 13 more"));
+  guest.memory.write(Gpa(0x600000), synthetic::bytes_of(guest.vmcoreinfo_text));
+  BOOST_TEST(mentions(failure(guest.memory), "BTF magic is 0x0"));
 }
 
 BOOST_AUTO_TEST_CASE(errors_say_which_step_failed) {

@@ -85,6 +85,19 @@ BOOST_AUTO_TEST_CASE(arrays_are_indexed_within_their_bounds) {
   BOOST_TEST(!types.offset("pid.open[4294967295]"));
 }
 
+BOOST_AUTO_TEST_CASE(sizes_that_overflow_are_no_sizes) {
+  TypeWriter w;
+  const int big = w.array(w.u64, 0xffffffff);
+  const int bigger = w.array(big, 0xffffffff);
+  const int wraps = w.array(w.array(w.array(w.array(w.u8, 0x10000), 0x10000), 0x10000), 0x10000);  // 2^64
+  w.add_struct("huge", 8, {{"a", bigger, 0}, {"b", wraps, 0}, {"c", big, 0}});
+  const auto types = synthetic::parsed(w.bytes());
+  for (const char* path : {"huge.a", "huge.b", "huge.c"}) BOOST_TEST(!types.size(path));
+  BOOST_TEST(!types.offset("huge.a[1]"));
+  BOOST_TEST(!types.offset("huge.c[4294967294]"));
+  BOOST_TEST(types.offset("huge.c[2]").value() == 16u);
+}
+
 BOOST_AUTO_TEST_CASE(bit_fields_have_a_bit_offset_and_no_byte_offset) {
   TypeWriter w;
   w.add_struct("flags", 4, {{"a", w.u32, 0, 1}, {"b", w.u32, 1, 3}, {"whole", w.u16, 16}});

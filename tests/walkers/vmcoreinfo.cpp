@@ -82,6 +82,14 @@ BOOST_AUTO_TEST_CASE(text_ends_at_the_first_nul_and_the_first_of_a_key_wins) {
   BOOST_TEST(!VmCoreInfo::parse(text).value().size("list_head"));
 }
 
+BOOST_AUTO_TEST_CASE(a_text_of_nothing_but_lines_keeps_a_bounded_number_of_them) {
+  std::string text = kText;
+  for (std::size_t i = 0; i < VmCoreInfo::kMaxFields; ++i) text += fmt::format("k{}=\n", i);
+  const auto info = VmCoreInfo::parse(text).value();
+  BOOST_TEST(info.field("k1").has_value());
+  BOOST_TEST(!info.field(fmt::format("k{}", VmCoreInfo::kMaxFields - 1)));
+}
+
 BOOST_AUTO_TEST_CASE(finds_the_bare_text_and_the_note_and_drops_the_second_copy) {
   for (const auto& [raw, note] : {std::pair{true, false}, {false, true}, {true, true}}) {
     const SyntheticKernel guest({.raw_copy = raw, .note_copy = note});

@@ -23,6 +23,7 @@ enum Place : std::uint64_t {
   kRunQueues = 0x5000,
   kNrCpus = 0x6000,
   kPerCpuOffset = 0x6100,
+  kPossibleMask = 0x6f00,
   kNumSyms = 0x8000,
   kTokenTable = 0x8100,
   kTokenIndex = 0x9000,
@@ -62,6 +63,7 @@ SyntheticKernel::SyntheticKernel(KernelSpec spec)
 
   put(image_ + kNrCpus, spec_.cpus);
   for (std::uint32_t cpu = 0; cpu < spec_.cpus; ++cpu) {
+    if (spec_.possible_mask && (*spec_.possible_mask >> cpu & 1) == 0) continue;
     const Kva area = allocate(kPageBytes);
     put(image_ + kPerCpuOffset + 8 * cpu, area.value - symbol("runqueues").value);
     Kva idle = init_task;
@@ -133,6 +135,10 @@ void SyntheticKernel::build_image() {
   if (!zero_based) add('D', "runqueues", image_.value + kRunQueues);
   add('D', "nr_cpu_ids", image_.value + kNrCpus);
   add('D', "__per_cpu_offset", image_.value + kPerCpuOffset);
+  if (spec_.possible_mask) {
+    add('D', "__cpu_possible_mask", image_.value + kPossibleMask);
+    put(image_ + kPossibleMask, *spec_.possible_mask);
+  }
   add('R', "__start_BTF", image_.value + kBtf);
   add('R', "__stop_BTF", image_.value + kBtf + btf_.size());
   const auto encoded = encode(symbols_, spec_.layout, image_.value + kOffsets);

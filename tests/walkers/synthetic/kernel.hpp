@@ -25,8 +25,9 @@ struct KernelSpec {
   bool cpu_in_thread_info = true;  // false: task_struct.cpu
   std::uint32_t on_cpu_bytes = 1;  // 4 in 6.12
   std::uint32_t cpus = 2;
-  bool raw_copy = true;   // VMCOREINFO as bare text
-  bool note_copy = true;  // and as ELF note
+  std::optional<std::uint64_t> possible_mask = std::nullopt;  // CPUs that exist; without one there is no such symbol
+  bool raw_copy = true;                                       // VMCOREINFO as bare text
+  bool note_copy = true;                                      // and as ELF note
 };
 
 class SyntheticKernel {
