@@ -59,6 +59,15 @@ class Test(ScriptTest):
             if line.startswith("ctest"):
                 self.assertIn("--no-tests=error", line)
 
+    def test_the_reason_of_a_skipped_test_is_shown(self):
+        case = '<testcase name="vmm.vcpu"><skipped message="77"/><system-out>x\nno usable /dev/kvm\n</system-out></testcase>'
+        self.write("results.xml", f"<testsuite>{case}</testsuite>")
+        ctest = STAND_IN + f'while [ "$1" != --output-junit ]; do shift; done; mkdir -p "$(dirname "$2")"; cp {self.dir}/results.xml "$2"\n'
+        self.write("bin/ctest", ctest, 0o755)
+        result = self.run_test("release")
+        self.assert_exit(0, result)
+        self.assertIn("skipped: vmm.vcpu: no usable /dev/kvm\n", result.stdout)
+
     def test_stages_by_name(self):
         self.assert_exit(0, self.run_test("tsan"))
         self.assertNotIn("build/asan", self.calls())
