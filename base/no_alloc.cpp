@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
@@ -14,15 +15,21 @@ NoAllocScope::NoAllocScope() noexcept { ++open_scopes; }
 NoAllocScope::~NoAllocScope() noexcept { --open_scopes; }
 bool NoAllocScope::active() noexcept { return open_scopes != 0; }
 
-#ifdef NDEBUG
-bool NoAllocScope::enforced() noexcept { return false; }
-#else
-bool NoAllocScope::enforced() noexcept { return true; }
+// ThreadSanitizer brings an operator new of its own.
+#ifndef __has_feature
+#define __has_feature(feature) 0
 #endif
+#if defined(NDEBUG) || defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define FLOE_CHECK_ALLOCATIONS 0
+#else
+#define FLOE_CHECK_ALLOCATIONS 1
+#endif
+
+bool NoAllocScope::enforced() noexcept { return FLOE_CHECK_ALLOCATIONS; }
 
 }  // namespace floe
 
-#ifndef NDEBUG
+#if FLOE_CHECK_ALLOCATIONS
 namespace {
 
 void* checked_allocate(std::size_t bytes, std::size_t alignment) noexcept {

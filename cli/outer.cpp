@@ -111,8 +111,8 @@ std::vector<std::string> OuterRun::inner_arguments() const {
                                    "--ring-depth", std::to_string(o.ring_depth),
                                    "--ring-bytes", std::to_string(o.effective_ring_bytes()),
                                    "--dump-deadline", seconds(o.dump_deadline),
-                                   "--append=" + o.append,
                                    "--out",        folder_.path()};
+  if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
   if (o.json) args.push_back("--json");
   if (o.quiet) args.push_back("--quiet");
@@ -263,9 +263,11 @@ engine::task<Verdict> OuterRun::run() {
   const auto kernel = outer_kernel();
   if (!kernel) co_return Verdict{Exit::kHostCannot, kernel.error().message};
   kernel_image_ = kernel->image;
+  engine::worker_pool packers(1);
   for (;; ++retries_) {
-    auto packed = pack();
-    if (!packed) co_return Verdict{Exit::kHostCannot, packed.error().message};
+    const auto packing = [this] { return pack(); };
+    auto packed = co_await packers.run(packing);
+    if (!packed) co_return Verdict{Exit::kHostCannot, packed.is_error() ? packed.error().message : "cancelled"};
     initramfs_ = std::move(*packed);
     Trip trip;
     const auto started = start(trip);
