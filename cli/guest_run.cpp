@@ -66,9 +66,12 @@ engine::task<> GuestRun::run() {
   const auto conducted = co_await conduct();
   if (conducted.is_error()) conclude({Exit::kBug, conducted.error().message});
   vm_->stop();
-  std::vector<std::byte> rest;
-  pc_->console().final_drain(vmm::VirtioConsole::kTlvPort, rest);
   take_output();
+  std::vector<std::byte> rest;
+  pc_->console().final_drain(vmm::VirtioConsole::kConsolePort, rest);
+  take_console(rest);
+  rest.clear();
+  pc_->console().final_drain(vmm::VirtioConsole::kTlvPort, rest);
   take_wire(rest);
   decoder_.finish();
   take_wire({});
@@ -228,9 +231,18 @@ void GuestRun::take_output() {
     serial.swap(serial_);
   }
   take_console(serial);
-  while (pc_->console().take(vmm::VirtioConsole::kConsolePort, scratch_) > 0) take_console(scratch_);
-  while (pc_->console().take(vmm::VirtioConsole::kTlvPort, scratch_) > 0) take_wire(scratch_);
+  // A few rounds, then everybody else gets a turn: a guest that floods its ports must not hold the engine.
+  constexpr int kRounds = 4;
+  bool more = true;
+  for (int round = 0; more && round < kRounds; ++round) {
+    const std::size_t console = pc_->console().take(vmm::VirtioConsole::kConsolePort, scratch_);
+    if (console) take_console(scratch_);
+    const std::size_t stream = pc_->console().take(vmm::VirtioConsole::kTlvPort, scratch_);
+    if (stream) take_wire(scratch_);
+    more = console || stream;
+  }
   pc_->console().service();
+  if (more) wake_output();
 }
 
 void GuestRun::take_console(std::span<const std::byte> bytes) {

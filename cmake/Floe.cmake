@@ -23,6 +23,9 @@ if(FLOE_SANITIZE)
   target_compile_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-sanitize-recover=all -g)
   target_link_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE})
 endif()
+if(FLOE_FUZZ)  # coverage for the libraries too, or the fuzzers would be blind
+  target_compile_options(floe_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 target_link_libraries(floe_flags INTERFACE Threads::Threads)
 
 # floe_module(NAME [libraries...]): the folder's sources as one static library, floe::NAME.

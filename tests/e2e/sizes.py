@@ -1,0 +1,32 @@
+"""Machines of all sizes: 1, 2 and 4 vCPUs, and RAM on both sides of the hole below 4 GiB."""
+
+import unittest
+
+import floe
+
+
+class Sizes(floe.Case):
+    def check(self, cpus, mib):
+        run = self.floe("--kernel", floe.newest_kernel(), "--cpus", cpus, "--memory", mib, "--duration", "4s", "--boot-timeout", "120s", "--keep-snapshots")
+        self.assertEqual(run.code, 0, run.reason)
+        hello = run.manifest["guest"]["hello"]
+        self.assertEqual(hello["cpus"], cpus)
+        self.assertGreater(hello["memory_kib"], mib * 1024 * 0.8)
+        self.assertGreater(run.manifest["guest"]["tasks"], 20)
+        shown = self.show(run.snapshots()[-1])
+        self.assertEqual(len(shown["vcpus"]), cpus)
+        self.assertEqual(len(shown["idle_tasks"]), cpus)
+        self.assertTrue(shown["tasks_complete"], shown["tasks_problems"])
+
+    def test_1_vcpu_256_mib(self):
+        self.check(1, 256)
+
+    def test_4_vcpus_1_gib(self):
+        self.check(4, 1024)
+
+    def test_2_vcpus_5_gib(self):
+        self.check(2, 5120)
+
+
+if __name__ == "__main__":
+    floe.main()
