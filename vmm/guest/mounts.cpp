@@ -1,5 +1,6 @@
 #include "vmm/guest/mounts.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -62,12 +63,25 @@ void standard_descriptors() {
   if (fd > 2) ::close(fd);
 }
 
+// A program built in the host's /tmp stands in the guest's: a mount would hide it, and the root is as writable and as volatile.
+bool has_entries(const char* path) {
+  DIR* dir = ::opendir(path);
+  if (dir == nullptr) return false;
+  int entries = 0;
+  while (const dirent* entry = ::readdir(dir)) {
+    if (::strcmp(entry->d_name, ".") != 0 && ::strcmp(entry->d_name, "..") != 0) ++entries;
+  }
+  ::closedir(dir);
+  return entries != 0;
+}
+
 }  // namespace
 
 std::vector<std::string> mount_all() {
   std::vector<std::string> failures;
   for (const auto& m : kMounts) {
     ::mkdir(m.target, 0755);
+    if (::strcmp(m.type, "tmpfs") == 0 && has_entries(m.target)) continue;
     // EBUSY: there already, as devtmpfs is where the kernel mounts it by itself.
     if (::mount(m.type, m.target, m.type, m.flags, m.options) != 0 && errno != EBUSY) {
       failures.push_back(with_errno(std::string("cannot mount ") + m.type + " on " + m.target, errno));
