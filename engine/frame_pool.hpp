@@ -52,7 +52,7 @@ class frame_pool {
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.counters.cached_bytes >= kCacheLimit || tls.closed) [[unlikely]]
+    if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.closed) [[unlikely]]
       return to_malloc(frame);
     auto* const freed = static_cast<free_frame*>(frame);
     freed->next = tls.head[index];

@@ -162,6 +162,23 @@ class byte_stream_state final : public stream_base {
   reading how_ = reading::multishot;
 };
 
+class poll_stream_state final : public stream_base {
+ public:
+  poll_stream_state(loop& owner, int fd, unsigned mask) : stream_base(owner), fd_(fd), mask_(mask) {}
+  bool has_item() const override { return events_ != 0 || error_ != 0; }
+  outcome<int> take();
+  std::uint64_t submissions = 0;
+
+ private:
+  void take_completion(int result, unsigned flags) override;
+  bool arm() override;
+
+  int fd_;
+  unsigned mask_;
+  int events_ = 0;
+  int error_ = 0;
+};
+
 outcome<int> poll_stream_state::take() {
   if (events_ != 0) return std::exchange(events_, 0);
   if (error_ != 0) return stream_error("poll", fd_, std::exchange(error_, 0));
@@ -181,6 +198,19 @@ bool poll_stream_state::arm() {
   ++submissions;
   submit(what);
   return true;
+}
+
+bool wait_in(byte_stream_state& state, promise_base& task) {
+  return state.wait(task);
+}
+bool wait_in(poll_stream_state& state, promise_base& task) {
+  return state.wait(task);
+}
+void take_from(byte_stream_state& state, outcome<chunk>& into) {
+  into = state.take();
+}
+void take_from(poll_stream_state& state, outcome<int>& into) {
+  into = state.take();
 }
 
 }  // namespace detail

@@ -25,9 +25,15 @@
 
 namespace floe::engine {
 
+class chunk;
+
 namespace detail {
 class byte_stream_state;
 class poll_stream_state;
+bool wait_in(byte_stream_state& state, promise_base& task);
+bool wait_in(poll_stream_state& state, promise_base& task);
+void take_from(byte_stream_state& state, outcome<chunk>& into);
+void take_from(poll_stream_state& state, outcome<int>& into);
 
 template <class State, class T>
 class stream_awaiter {
@@ -36,9 +42,13 @@ class stream_awaiter {
   bool await_ready() const noexcept { return false; }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> task) {
-    return state_->wait(task.promise());
+    return wait_in(*state_, task.promise());
   }
-  outcome<T> await_resume() { return state_->take(); }
+  outcome<T> await_resume() {
+    outcome<T> taken = cancelled;
+    take_from(*state_, taken);
+    return taken;
+  }
 
  private:
   State* state_;
@@ -118,24 +128,4 @@ class poll_stream {
   detail::poll_stream_state* state_;
 };
 
-namespace detail {
-
-class poll_stream_state final : public stream_base {
- public:
-  poll_stream_state(loop& owner, int fd, unsigned mask) : stream_base(owner), fd_(fd), mask_(mask) {}
-  bool has_item() const override { return events_ != 0 || error_ != 0; }
-  outcome<int> take();
-  std::uint64_t submissions = 0;
-
- private:
-  void take_completion(int result, unsigned flags) override;
-  bool arm() override;
-
-  int fd_;
-  unsigned mask_;
-  int events_ = 0;
-  int error_ = 0;
-};
-
-}  // namespace detail
 }  // namespace floe::engine
