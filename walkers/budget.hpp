@@ -21,7 +21,10 @@ class WalkBudget {
 
   // One step of a walk (one list node, one tree node). False when the walk has to stop now; then reason() says why.
   bool step() {
-    if (late_ || left_ == 0) return false;
+    if (late_ || left_ == 0) {
+      refused_ = true;
+      return false;
+    }
     --left_;
     ++taken_;
     // Reading the clock costs as much as several steps, so it is read on every 64th only.
@@ -31,13 +34,16 @@ class WalkBudget {
 
   bool exhausted() const { return late_ || left_ == 0; }
   std::uint64_t taken() const { return taken_; }
-  std::string_view reason() const { return late_ ? "deadline reached" : left_ == 0 ? "step limit reached" : ""; }
+
+  // Why a step was refused; empty while none was.
+  std::string_view reason() const { return !refused_ ? "" : late_ ? "deadline reached" : "step limit reached"; }
 
  private:
   std::uint64_t left_;
   std::uint64_t taken_ = 0;
   std::optional<Clock::time_point> deadline_;
   bool late_ = false;
+  bool refused_ = false;
 };
 
 }  // namespace floe::walkers

@@ -1,6 +1,7 @@
 #include "walkers/tasks.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <array>
 #include <bit>
@@ -65,6 +66,22 @@ Result<Fields> Fields::resolve(const Types& types) {
   fields.thread_group = optional("task_struct.thread_group");
   fields.rq_idle = optional("rq.idle");
   return fields;
+}
+
+// The addresses in a set are the guest's choice, so their place in it must not be.
+struct SeededHash {
+  std::uint64_t seed;
+  std::size_t operator()(std::uint64_t value) const {
+    value = (value ^ seed) * 0x9e3779b97f4a7c15u;
+    value = (value ^ value >> 32) * 0xff51afd7ed558ccdu;
+    return value ^ value >> 29;
+  }
+};
+
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  if (::getentropy(&seed, sizeof seed) != 0) seed = static_cast<std::uint64_t>(WalkBudget::Clock::now().time_since_epoch().count());
+  return seed;
 }
 
 class TaskWalk {
@@ -139,8 +156,9 @@ class TaskWalk {
 
   void walk_threads(Kva leader) {
     const auto list = [&] { return fmt::format("the thread list of the task at {:#x}", leader.value); };
+    bool leader_met = false;
     const auto visit = [&](Kva task) {
-      if (task == leader) return true;
+      if (task == leader && !std::exchange(leader_met, true)) return true;
       if (!seen_.insert(task.value).second) {
         problem(fmt::format("{} leads to the task at {:#x}, which was seen before", list(), task.value));
         return false;
@@ -209,7 +227,7 @@ class TaskWalk {
   TaskNames names_;
   WalkBudget budget_;
   TaskTable table_;
-  std::unordered_set<std::uint64_t> seen_;  // tasks
+  std::unordered_set<std::uint64_t, SeededHash> seen_{64, SeededHash{random_seed()}};  // tasks
   bool threads_unknown_ = false;
 };
 
@@ -218,7 +236,7 @@ class TaskWalk {
 char task_state_letter(std::uint32_t state, std::uint32_t exit_state) {
   std::uint32_t reported = (state | exit_state) & kTaskReport;
   if ((state & kTaskIdle) == kTaskIdle) reported = kTaskReportIdle;
-  // Kernels before cfc0b0d6d3a1 (6.13) and 0d6b35283bcf show frozen tasks, and idle ones that are also freezable, as R or D.
+  // Kernels without 0d6b35283bcf (6.6) and f718faf3940e (6.13) themselves show a freezable idle task as D and a frozen one as R.
   if ((state & kTaskRtlockWait) != 0 || (state & kTaskFrozen) != 0) reported = kTaskUninterruptible;
   return "RSDTtXZPI"[std::bit_width(reported)];
 }

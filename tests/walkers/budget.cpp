@@ -22,6 +22,12 @@ BOOST_AUTO_TEST_CASE(a_budget_that_is_not_used_up_gives_no_reason) {
   BOOST_TEST(budget.reason().empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_walk_of_just_the_allowed_length_is_whole) {
+  WalkBudget budget(1);
+  BOOST_TEST(budget.step());
+  BOOST_TEST(budget.reason().empty());
+}
+
 BOOST_AUTO_TEST_CASE(a_deadline_that_has_passed_allows_nothing) {
   WalkBudget budget(100, WalkBudget::Clock::now());
   BOOST_TEST(!budget.step());

@@ -168,6 +168,17 @@ BOOST_AUTO_TEST_CASE(threads_of_one_process_in_the_list_of_another_are_listed_on
   BOOST_TEST(any_mentions(table.problems, "seen before"));
 }
 
+BOOST_AUTO_TEST_CASE(a_thread_list_that_turns_round_at_its_leader_does_not_eat_the_budget) {
+  SyntheticKernel guest;
+  const Kva first = guest.add_process(1, "first");
+  const Kva node = first + guest.offset("task_struct.thread_node");
+  guest.put(node, node.value);
+  guest.add_process(2, "second");
+  const auto table = table_of(guest, WalkBudget(20));
+  BOOST_TEST(!table.complete);
+  BOOST_TEST(pids(table) == (Pids{1, 2}), boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(a_process_without_signal_struct_is_listed_with_a_reason) {
   SyntheticKernel guest;
   const Kva first = guest.add_process(1, "first");
