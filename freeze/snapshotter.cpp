@@ -46,6 +46,7 @@ Result<std::unique_ptr<Snapshotter>> Snapshotter::create(vmm::Vm& vm, SnapshotRi
   if (!allocated) return fail(allocated.error());
   const auto armed = made->source_->arm();
   if (!armed) return fail(Error(armed.error()).within("starting to track dirty pages"));
+  made->mark_populated();
   return made;
 }
 
@@ -65,15 +66,11 @@ Result<> Snapshotter::allocate() {
   return {};
 }
 
-// Adds what became dirty. The first time that is everything that holds anything, and nothing else: a source may begin with all
-// pages dirty, and reading a hole would populate it.
-Result<> Snapshotter::collect() {
-  const auto collected = source_->collect(pending_);
-  if (!collected || !std::exchange(first_collect_, false)) return collected;
-  std::fill(pending_.begin(), pending_.end(), 0);
+// The first snapshot copies all that holds anything, and nothing else: reading a hole would populate it. Written out before the guest
+// is ever paused, since the list of what is populated takes memory; what is written from now on the armed source reports.
+void Snapshotter::mark_populated() {
   for (const auto& range : vm_.ram().populated())
     for (std::uint64_t page = range.first; page < range.first + range.count; ++page) pending_[page / 64] |= std::uint64_t{1} << (page % 64);
-  return {};
 }
 
 std::uint64_t Snapshotter::pending_pages() const {
@@ -154,11 +151,16 @@ Result<> Snapshotter::push(const SnapshotMeta& meta) {
 engine::task<> Snapshotter::precopy(SnapshotMeta& meta, engine::worker_pool& pool) {
   const auto began = Clock::now();
   const auto store = [this] { return store_staged(); };
+  // What a tick that failed has left staged: without room the next pause could not copy a single page more, and would fail for ever.
+  if (!staged_page_.empty()) {
+    const auto stored = co_await pool.run(store);
+    if (!stored) co_return stored.failure();
+  }
   std::uint64_t previous = ~std::uint64_t{0};
   // Without pre-copy the pause copies all that changed; only the first image is still taken in pieces, when the source allows it.
   const unsigned passes = source_->live() && (options_.precopy || sequence_ == 0) ? options_.precopy_passes : 0;
   while (meta.passes < passes) {
-    const auto collected = collect();
+    const auto collected = source_->collect(pending_);
     if (!collected) co_return collected.error();
     const std::uint64_t pages = pending_pages();
     if (pages <= options_.residual_goal || pages >= previous - previous / 4) break;
@@ -194,7 +196,7 @@ Result<TakeResult> Snapshotter::pause(SnapshotMeta& meta) {
   Result<> collected;
   Frozen frozen(vm_, options_.rendezvous_limit);
   if (frozen.complete()) {
-    collected = collect();
+    collected = source_->collect(pending_);
     meta.residual_pages = pending_pages();
     if (!copy_pending()) result = TakeResult::kDidNotFit;
     save_devices();

@@ -65,7 +65,7 @@ class Snapshotter {
   Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices,
               SnapshotterOptions options);
   Result<> allocate();
-  Result<> collect();
+  void mark_populated();
   std::uint64_t pending_pages() const;
   bool copy_pending();
   void stage(std::uint32_t page);
@@ -86,7 +86,6 @@ class Snapshotter {
   SnapshotterOptions options_;
 
   std::vector<std::uint64_t> pending_;  // pages to copy, one bit each
-  bool first_collect_ = true;
 
   // The staging area: cell i holds the newest copy of page staged_page_[i].
   std::byte* staging_ = nullptr;
