@@ -1,7 +1,6 @@
 // The contract between the tiny guest's payload (payload.c, inside) and its harness (guest.hpp, outside): where everything lies in
 // guest memory, and what the two tell each other through it. C and C++; the layout is the ABI.
-#ifndef FLOE_TESTS_TINY_ABI_H
-#define FLOE_TESTS_TINY_ABI_H
+#pragma once
 
 #include <stdint.h>
 
@@ -98,5 +97,3 @@ struct tiny_status {
   uint64_t fault_code;
   uint64_t fault_rip;
 };
-
-#endif

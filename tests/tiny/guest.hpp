@@ -38,6 +38,7 @@ class Guest {
   Guest& operator=(const Guest&) = delete;
 
   vmm::Vm& vm() { return *vm_; }
+  bool has_pc() const { return pc_ != nullptr; }
   vmm::Pc& pc() { return *pc_; }
   unsigned cpus() const { return vm_->cpus(); }
 

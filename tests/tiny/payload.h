@@ -1,6 +1,5 @@
 // What the payload's two files share.
-#ifndef FLOE_TESTS_TINY_PAYLOAD_H
-#define FLOE_TESTS_TINY_PAYLOAD_H
+#pragma once
 
 #include "abi.h"
 
@@ -20,5 +19,3 @@ static inline void barrier(void) {
 
 // Frames or garbage and frames into console port 1, as the parameters say (console.c).
 void send(uint64_t area, uint32_t mode);
-
-#endif
