@@ -213,13 +213,11 @@ void Init::prepare() {
 void Init::start_scheduler() {
   phase_ = Phase::kSchedulerStarting;
   scheduler_.start(plan_.scheduler, environment_);
-  if (::access(kSchedExtState, R_OK) != 0) {
-    log(kWarning, "this kernel has no sched_ext: " + with_errno(kSchedExtState, errno));
-    deadline_ = now_ms();
-  } else {
-    deadline_ = now_ms() + kAttachMs;
-  }
-  if (scheduler_.ended()) log(kErrorLevel, plan_.scheduler.front() + " " + describe(*scheduler_.outcome()));
+  deadline_ = now_ms() + kAttachMs;
+  if (scheduler_.ended()) return log(kErrorLevel, plan_.scheduler.front() + " " + describe(*scheduler_.outcome()));
+  if (::access(kSchedExtState, R_OK) == 0) return;
+  log(kWarning, "this kernel has no sched_ext (" + with_errno(kSchedExtState, errno) + "): nothing to wait for");
+  start_command();
 }
 
 // While the scheduler is starting: enabled, ended, overdue, or not yet any of these.
