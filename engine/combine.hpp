@@ -1,4 +1,5 @@
 // Several tasks as one: all of them, the first of them, or one with a limit of time. None returns before every task it was given has ended.
+// They keep the frames of tasks that ended until then: what must go earlier belongs into a local of the task, not into a parameter.
 #pragma once
 
 #include <array>

@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-task<void> write_and_close(UniqueFd to, std::size_t total, bool with_pauses) {
+task<void> write_and_close(UniqueFd given, std::size_t total, bool with_pauses) {
+  const UniqueFd to = std::move(given);  // a local: parameters live until the frame goes, and when_all keeps it to the end
   std::vector<std::byte> out(1000);
   std::size_t sent = 0;
   while (sent < total) {

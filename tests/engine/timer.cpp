@@ -99,22 +99,28 @@ task<int> compute(manual_clock& clock, int steps) {
   co_return steps;
 }
 
-task<void> note_when_run(std::vector<int>& order, int number) {
-  order.push_back(number);
+task<void> park_and_note(std::vector<int>& order, nanoseconds how_long) {
+  const auto slept = co_await sleep_for(how_long);
+  static_cast<void>(slept);
+  order.push_back(2);
   co_return ok;
 }
 
-task<void> compute_and_note(manual_clock& clock, std::vector<int>& order) {
-  const auto computed = co_await compute(clock, 50);
-  BOOST_CHECK(computed.has_value());
+task<void> compute_and_note(manual_clock& clock, std::vector<int>& order, stop_source wake, int wake_at) {
+  for (int done = 0; done < 600; ++done) {
+    if (done == wake_at) wake.request_stop();  // makes the urgent task ready at once
+    clock.advance(1us);
+    const auto go_on = co_await checkpoint();
+    BOOST_CHECK(go_on.has_value());
+  }
   order.push_back(1);
   co_return ok;
 }
 
-task<void> urgent_first(manual_clock& clock, std::vector<int>& order) {
-  auto slow = compute_and_note(clock, order);
-  auto fast = with_deadline(note_when_run(order, 2), clock.now() + 1ms);
-  auto both = when_all(std::move(slow), std::move(fast));
+task<void> urgent_first(manual_clock& clock, std::vector<int>& order, nanoseconds nap, int wake_at) {
+  stop_source wake;
+  auto parked = with_deadline(with_stop(park_and_note(order, nap), wake.token()), clock.now() + 1h);
+  auto both = when_all(std::move(parked), compute_and_note(clock, order, wake, wake_at));
   const auto results = co_await std::move(both);
   BOOST_CHECK(results.has_value());
   co_return ok;
@@ -160,7 +166,16 @@ BOOST_AUTO_TEST_CASE(yield_takes_turns) {
 BOOST_AUTO_TEST_CASE(checkpoint_lets_an_earlier_deadline_pass) {
   manual_clock clock;
   std::vector<int> order;
-  BOOST_TEST(make_loop(&clock)->run(urgent_first(clock, order)).has_value());
+  const auto on = make_loop(&clock);
+  BOOST_TEST(on->run(urgent_first(clock, order, 30min, 10)).has_value());
+  const std::vector<int> expected = {2, 1};
+  BOOST_TEST(order == expected, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(checkpoint_ends_a_long_slice) {
+  manual_clock clock;
+  std::vector<int> order;
+  BOOST_TEST(make_loop(&clock)->run(urgent_first(clock, order, 20us, -1)).has_value());
   const std::vector<int> expected = {2, 1};
   BOOST_TEST(order == expected, boost::test_tools::per_element());
 }
