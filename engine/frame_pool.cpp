@@ -8,7 +8,7 @@ constinit thread_local frame_pool::lists frame_pool::tls{};
 
 struct frame_pool::janitor {
   ~janitor() {
-    tls.closed = true;
+    tls.state = lists::kClosed;
     for (std::size_t index = 0; index < kClasses; ++index) {
       while (free_frame* frame = tls.head[index]) {
         FLOE_POOL_SHOW(frame, size_of(index));
@@ -20,8 +20,7 @@ struct frame_pool::janitor {
 };
 
 void* frame_pool::from_malloc(std::size_t bytes) {
-  static thread_local janitor cleaner;
-  static_cast<void>(cleaner);
+  watch_thread();
   const std::size_t index = class_of(bytes);
   if (index >= kClasses) {
     ++tls.counters.oversize;
@@ -31,8 +30,22 @@ void* frame_pool::from_malloc(std::size_t bytes) {
   return ::operator new(size_of(index));
 }
 
-void frame_pool::to_malloc(void* frame) noexcept {
-  ::operator delete(frame);
+// A thread that only frees what others made has lists to empty too.
+void frame_pool::watch_thread() {
+  if (tls.state != lists::kUnwatched) return;
+  static thread_local janitor cleaner;
+  static_cast<void>(cleaner);
+  tls.state = lists::kOpen;
+}
+
+void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
+  watch_thread();
+  const std::size_t index = class_of(bytes);
+  if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.state != lists::kOpen) {
+    ::operator delete(frame);
+  } else {
+    keep(frame, index);
+  }
 }
 
 }  // namespace floe::engine

@@ -52,13 +52,9 @@ class frame_pool {
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.closed) [[unlikely]]
-      return to_malloc(frame);
-    auto* const freed = static_cast<free_frame*>(frame);
-    freed->next = tls.head[index];
-    tls.head[index] = freed;
-    tls.counters.cached_bytes += size_of(index);
-    FLOE_POOL_HIDE(frame, size_of(index));
+    if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.state != lists::kOpen) [[unlikely]]
+      return release_slowly(frame, bytes);
+    keep(frame, index);
   }
 
   static frame_pool_counters counters() { return tls.counters; }  // of the calling thread
@@ -71,14 +67,22 @@ class frame_pool {
   static constexpr std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kGrain; }
   static constexpr std::size_t size_of(std::size_t index) { return (index + 1) * kGrain; }
 
+  static void keep(void* frame, std::size_t index) noexcept {
+    auto* const freed = static_cast<free_frame*>(frame);
+    freed->next = tls.head[index];
+    tls.head[index] = freed;
+    tls.counters.cached_bytes += size_of(index);
+    FLOE_POOL_HIDE(frame, size_of(index));
+  }
   static void* from_malloc(std::size_t bytes);
-  static void to_malloc(void* frame) noexcept;
+  static void release_slowly(void* frame, std::size_t bytes) noexcept;
+  static void watch_thread();
 
   // Trivially constructible and destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
   struct lists {
     std::array<free_frame*, kClasses> head;
     frame_pool_counters counters;
-    bool closed;
+    enum { kUnwatched, kOpen, kClosed } state;
   };
   struct janitor;
   static constinit thread_local lists tls;

@@ -25,6 +25,7 @@ stop_source::stop_source(loop& owner) : state_(std::make_shared<detail::stop_sta
 void stop_source::request_stop() {
   if (state_->requested.exchange(true, std::memory_order_acq_rel)) return;
   if (loop::running_here() == state_->owner) return state_->fire_all();
+  if (state_->bell->closed()) return;  // the loop is gone, and its tasks with it
   state_->in_flight = state_;
   state_->bell->post(*state_);
 }
