@@ -18,6 +18,11 @@ namespace wire = vmm::wire;
 constexpr std::size_t kMostSerialBytes = 8u << 20;  // waiting for the engine thread
 constexpr std::size_t kMostLineBytes = 1024;        // of a console line that is looked at
 
+// How often the ports are looked at before everybody else gets a turn (a guest that floods them must not hold the engine), and
+// when the guest has gone down and what it said before matters.
+constexpr int kOutputRounds = 4;
+constexpr int kLastRounds = 64;
+
 std::string hash_text(std::span<const std::byte> bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
@@ -66,7 +71,7 @@ engine::task<> GuestRun::run() {
   const auto conducted = co_await conduct();
   if (conducted.is_error()) conclude({Exit::kBug, conducted.error().message});
   vm_->stop();
-  take_output();
+  take_output(kLastRounds);
   std::vector<std::byte> rest;
   pc_->console().final_drain(vmm::VirtioConsole::kConsolePort, rest);
   take_console(rest);
@@ -180,14 +185,14 @@ void GuestRun::handle(const Event& event) {
   switch (event.kind) {
     case Event::Kind::kOutput:
       output_announced_.store(false, std::memory_order_release);
-      take_output();
+      take_output(kOutputRounds);
       break;
     case Event::Kind::kPower:
-      take_output();  // what was said before
+      take_output(kLastRounds);  // what was said before
       handle_power(event.power);
       break;
     case Event::Kind::kVcpu:
-      take_output();
+      take_output(kLastRounds);
       if (event.vcpu.kind == vmm::VcpuEvent::Kind::kTripleFault)
         went_down({Exit::kGuestPanic, fmt::format("the guest crashed: {} on vCPU {}", event.vcpu.detail, event.vcpu.vcpu)});
       else
@@ -224,17 +229,15 @@ void GuestRun::interrupt(Exit code) {
   events_.post(std::move(event));
 }
 
-void GuestRun::take_output() {
+void GuestRun::take_output(int rounds) {
   std::vector<std::byte> serial;
   {
     const std::lock_guard lock(serial_mutex_);
     serial.swap(serial_);
   }
   take_console(serial);
-  // A few rounds, then everybody else gets a turn: a guest that floods its ports must not hold the engine.
-  constexpr int kRounds = 4;
   bool more = true;
-  for (int round = 0; more && round < kRounds; ++round) {
+  for (int round = 0; more && round < rounds; ++round) {
     const std::size_t console = pc_->console().take(vmm::VirtioConsole::kConsolePort, scratch_);
     if (console) take_console(scratch_);
     const std::size_t stream = pc_->console().take(vmm::VirtioConsole::kTlvPort, scratch_);

@@ -61,7 +61,7 @@ class GuestRun {
   Result<> start_machine();
   engine::task<> conduct();
   void handle(const Event& event);
-  void take_output();
+  void take_output(int rounds);
   void take_console(std::span<const std::byte> bytes);
   void look_for_panic(std::string_view line);
   void take_wire(std::span<const std::byte> bytes);

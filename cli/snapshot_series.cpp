@@ -11,8 +11,8 @@ namespace {
 using namespace std::chrono_literals;
 using vmm::Clock;
 
-// Pages last used this many ticks ago are compressed, a few at a time, so that a tick never pays for many.
-constexpr std::uint32_t kHotTicks = 10;
+// Pages that none of this many newest snapshots brought are compressed, a few at a time, so that a tick never pays for many.
+constexpr std::size_t kHotSnapshots = 10;
 constexpr std::size_t kCompressedPerTick = 128;
 
 std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
@@ -34,7 +34,9 @@ Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm:
   auto layout = freeze::RamLayout::of(vm.ram());
   if (!layout) return fail(std::move(layout.error()));
   series->layout_ = std::move(*layout);
-  auto store = freeze::PageStore::create({.byte_limit = series->byte_limit_, .zstd_level = 1, .hash = nullptr});
+  // The ring's bound is the promise; the store has room for one tick's staged pages more, so that the ring decides what leaves.
+  const freeze::SnapshotterOptions defaults;
+  auto store = freeze::PageStore::create({.byte_limit = series->byte_limit_ + 2 * defaults.staging_pages * kPageBytes, .zstd_level = 1, .hash = nullptr});
   if (!store) return fail(std::move(store.error()));
   series->store_ = std::move(*store);
   series->ring_ = std::make_unique<freeze::SnapshotRing>(
@@ -43,7 +45,7 @@ Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm:
   if (!source) return fail(std::move(source.error()));
   series->report_.dirty_source = source->source->name();
   for (const std::string& refusal : source->refused) series->report_.notes.push_back("dirty pages: " + refusal);
-  freeze::SnapshotterOptions how;
+  freeze::SnapshotterOptions how = defaults;
   how.rendezvous_limit = nested ? 10s : 2s;
   auto snapshotter = freeze::Snapshotter::create(vm, *series->ring_, series->store_, std::move(source->source), saved_devices(pc), how);
   if (!snapshotter) return fail(std::move(snapshotter.error()));
@@ -71,7 +73,6 @@ engine::task<> SnapshotSeries::take_last() {
 }
 
 engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
-  store_->set_epoch(static_cast<std::uint32_t>(tick_number));
   auto taken = co_await snapshotter_->take(tick_number, capture_pool_);
   if (!taken) co_return taken.failure();
   const freeze::SnapshotMeta& meta = taken->meta;
@@ -101,11 +102,9 @@ engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
     ++report_.walks_skipped;
   reading->take = std::move(*taken);
   to_read_.post(std::move(reading));
-  if (tick_number > kHotTicks) {
-    const auto compress = [this, before = static_cast<std::uint32_t>(tick_number) - kHotTicks] { store_->compress_cold(before, kCompressedPerTick); };
-    const auto compressed = co_await capture_pool_.run(compress);
-    if (!compressed) co_return compressed.failure();
-  }
+  const auto compress = [this] { ring_->compress_cold(kHotSnapshots, kCompressedPerTick); };
+  const auto compressed = co_await capture_pool_.run(compress);
+  if (!compressed) co_return compressed.failure();
   co_return engine::ok;
 }
 

@@ -1,6 +1,9 @@
 #include "vmm/cpuid.hpp"
 
+#include <cpuid.h>
+
 #include <bit>
+#include <cstring>
 
 namespace floe::vmm {
 namespace {
@@ -27,6 +30,22 @@ void set_extended_topology(kvm_cpuid_entry2& entry, unsigned apic_id, unsigned c
   }
 }
 
+// QEMU's emulator loses the flags when an exit to the hypervisor follows a cmpxchg16b: the guest resumes with part of an operand in EFLAGS
+// and dies with a double fault or a nonsense oops soon after. A kernel that is not offered CX16 uses its own fallback (SLUB, this_cpu_*).
+void hide_what_the_emulator_breaks(kvm::CpuidTable& table) {
+  constexpr unsigned kCx16 = 13;
+  for (std::uint32_t i = 0; i < table.count; ++i)
+    if (table.entries[i].function == 1) table.entries[i].ecx &= ~bit(kCx16);
+}
+
+// Whether this host's own CPU is QEMU's emulator (hypervisor leaf 0x40000000, signature in EBX, ECX, EDX).
+bool host_is_emulated() {
+  std::uint32_t eax = 0;
+  std::uint32_t signature[3] = {};
+  __cpuid(0x40000000, eax, signature[0], signature[1], signature[2]);
+  return std::memcmp(signature, "TCGTCGTCGTCG", 12) == 0;
+}
+
 }  // namespace
 
 Result<kvm::CpuidTable> supported_cpuid(int kvm_fd) {
@@ -34,6 +53,7 @@ Result<kvm::CpuidTable> supported_cpuid(int kvm_fd) {
   table.count = table.entries.size();
   const auto r = kvm::call(kvm_fd, kvm::kGetSupportedCpuid, &table, "KVM_GET_SUPPORTED_CPUID");
   if (!r) return fail(r.error());
+  if (host_is_emulated()) hide_what_the_emulator_breaks(table);
   return table;
 }
 
