@@ -64,9 +64,91 @@ task<int> receive_all(mailbox<int>& box) {
   co_return sum;
 }
 
+task<void> hog(manual_clock& clock) {
+  clock.advance(std::chrono::milliseconds(80));
+  co_return ok;
+}
+
+task<void> one_hog(manual_clock& clock) {
+  scope all("all");
+  all.spawn(nothing(), "innocent");
+  all.spawn(hog(clock), "hog");
+  all.spawn(nothing(), "another");
+  const auto joined = co_await all.join();
+  BOOST_CHECK(joined.has_value());
+  co_return ok;
+}
+
+task<void> best_effort(int& before, const bool& seen) {
+  for (int round = 0; round < 20; ++round) {
+    const auto did = co_await nop();
+    BOOST_CHECK(did.has_value());
+    if (!seen) ++before;
+  }
+  co_return ok;
+}
+
+task<void> note(bool& seen) {
+  const auto did = co_await nop();
+  BOOST_CHECK(did.has_value());
+  seen = true;
+  co_return ok;
+}
+
+// 256 operations complete at once; the one of a task with a deadline, submitted last, resumes first.
+task<void> burst(floe::engine::loop& on, int& before) {
+  bool seen = false;
+  scope all("burst");
+  for (int index = 0; index < 255; ++index) all.spawn(best_effort(before, seen), "patient");
+  auto urgent = with_deadline(note(seen), on.now() + std::chrono::seconds(5));
+  const auto done = co_await std::move(urgent);
+  BOOST_CHECK(done.has_value());
+  const auto joined = co_await all.join();
+  BOOST_CHECK(joined.has_value());
+  co_return ok;
+}
+
+task<void> steady_nops(std::uint64_t& misses) {
+  for (int round = 0; round < 5000; ++round) {
+    if (round == 1000) misses = frame_pool::counters().misses;
+    const auto did = co_await nop();
+    BOOST_CHECK(did.has_value());
+  }
+  misses = frame_pool::counters().misses - misses;
+  co_return ok;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(loop)
+
+BOOST_AUTO_TEST_CASE(names_the_task_that_held_it) {
+  manual_clock clock;
+  std::string named;
+  loop_options options;
+  options.clock = &clock;
+  options.on_stall = [&named](const stall& seen) { named = std::string(seen.task) + " " + std::to_string(seen.held.count() / 1'000'000); };
+  const auto on = make_loop(options);
+  BOOST_TEST(on->run(one_hog(clock)).has_value());
+  BOOST_TEST(named.find("hog") != std::string::npos);
+  BOOST_TEST(named.find("80") != std::string::npos);
+  BOOST_TEST(on->counters().stalls == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_deadline_passes_a_burst) {
+  const auto on = make_loop();
+  int before = 0;
+  BOOST_TEST(on->run(burst(*on, before)).has_value());
+  BOOST_TEST(before <= 64);
+}
+
+BOOST_AUTO_TEST_CASE(a_steady_loop_allocates_no_frame) {
+  const auto on = make_loop();
+  std::uint64_t misses = 1;
+  BOOST_TEST(on->run(steady_nops(misses)).has_value());
+  BOOST_TEST(misses == 0U);
+  BOOST_TEST(!on->features().empty());
+}
 
 BOOST_AUTO_TEST_CASE(runs_tasks) {
   const auto on = make_loop();
