@@ -41,11 +41,17 @@ void frame_pool::watch_thread() {
 void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
   watch_thread();
   const std::size_t index = class_of(bytes);
-  if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.state != lists::kOpen) {
+  if (index >= kClasses || tls.kept[index] >= most_of(index) || tls.state != lists::kOpen) {
     ::operator delete(frame);
   } else {
     keep(frame, index);
   }
+}
+
+frame_pool_counters frame_pool::counters() {
+  frame_pool_counters all = tls.counters;
+  for (std::size_t index = 0; index < kClasses; ++index) all.cached_bytes += tls.kept[index] * size_of(index);
+  return all;
 }
 
 }  // namespace floe::engine

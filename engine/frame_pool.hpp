@@ -36,7 +36,7 @@ class frame_pool {
  public:
   static constexpr std::size_t kGrain = 64;
   static constexpr std::size_t kLargest = 2048;
-  // A burst of a million tasks must not keep its memory for ever.
+  // A burst of a million tasks must not keep its memory for ever. Each class has an equal share, so that none starves the others.
   static constexpr std::size_t kCacheLimit = std::size_t{64} << 20;
 
   static void* allocate(std::size_t bytes) {
@@ -46,18 +46,18 @@ class frame_pool {
     free_frame* const frame = tls.head[index];
     FLOE_POOL_SHOW(frame, size_of(index));
     tls.head[index] = frame->next;
-    tls.counters.cached_bytes -= size_of(index);
+    --tls.kept[index];
     return frame;
   }
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.counters.cached_bytes + size_of(index) > kCacheLimit || tls.state != lists::kOpen) [[unlikely]]
+    if (index >= kClasses || tls.kept[index] >= most_of(index) || tls.state != lists::kOpen) [[unlikely]]
       return release_slowly(frame, bytes);
     keep(frame, index);
   }
 
-  static frame_pool_counters counters() { return tls.counters; }  // of the calling thread
+  static frame_pool_counters counters();  // of the calling thread
 
  private:
   struct free_frame {
@@ -66,12 +66,13 @@ class frame_pool {
   static constexpr std::size_t kClasses = kLargest / kGrain;
   static constexpr std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kGrain; }
   static constexpr std::size_t size_of(std::size_t index) { return (index + 1) * kGrain; }
+  static constexpr std::size_t most_of(std::size_t index) { return kCacheLimit / kClasses / size_of(index); }
 
   static void keep(void* frame, std::size_t index) noexcept {
     auto* const freed = static_cast<free_frame*>(frame);
     freed->next = tls.head[index];
     tls.head[index] = freed;
-    tls.counters.cached_bytes += size_of(index);
+    ++tls.kept[index];
     FLOE_POOL_HIDE(frame, size_of(index));
   }
   static void* from_malloc(std::size_t bytes);
@@ -81,6 +82,7 @@ class frame_pool {
   // Trivially constructible and destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
   struct lists {
     std::array<free_frame*, kClasses> head;
+    std::array<std::size_t, kClasses> kept;
     frame_pool_counters counters;
     enum { kUnwatched, kOpen, kClosed } state;
   };
