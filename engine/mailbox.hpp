@@ -78,7 +78,7 @@ class node_cache {
   struct list {
     Node* head = nullptr;
     ~list() {
-      while (head != nullptr) delete std::exchange(head, head->after);
+      while (head != nullptr) give(std::exchange(head, head->after));  // a thread that ends leaves its nodes to the others
     }
   };
   static list& local() {
