@@ -110,10 +110,10 @@ BOOST_DATA_TEST_CASE(a_snapshot_is_the_ram_byte_for_byte, kSources, source) {
   Machine machine({.source = source, .depth = 12});
   if (!machine) return;
   tiny::Guest& guest = *machine.guest;
-  guest.set_dirtying(0, kPages, 3000, kTurns);
-  guest.set_dirtying(1, kPages + 3000 * kPageBytes, 500, kTurns);
+  guest.set_dirtying(0, kPages, 1200, kTurns);
+  guest.set_dirtying(1, kPages + 1200 * kPageBytes, 300, kTurns);
   guest.start();
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 8; ++round) {
     guest.set_mode(TINY_COUNT);
     for (int tick = 0; tick < 3; ++tick) {
       machine.let_dirty(0, 200);
