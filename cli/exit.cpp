@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "cli/json.hpp"
+
 namespace floe::cli {
 namespace {
 
@@ -18,7 +20,7 @@ auto rank(Exit code) { return std::find(kOrder.begin(), kOrder.end(), code); }
 Verdict worse(Verdict a, Verdict b) { return rank(b.code) < rank(a.code) ? b : a; }
 
 int finish(const Verdict& verdict) {
-  if (!verdict.reason.empty()) fmt::print(stderr, "floe: {}\n", verdict.reason);
+  if (!verdict.reason.empty()) fmt::print(stderr, "floe: {}\n", printable(verdict.reason));
   return static_cast<int>(verdict.code);
 }
 

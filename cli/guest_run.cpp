@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <xxhash.h>
 
+#include "cli/json.hpp"
 #include "vmm/boot.hpp"
 #include "vmm/guest_plan.hpp"
 
@@ -20,6 +21,7 @@ constexpr std::size_t kMostLineBytes = 1024;        // of a console line that is
 
 // How often the ports are looked at before everybody else gets a turn (a guest that floods them must not hold the engine), and
 // when the guest has gone down and what it said before matters.
+constexpr std::size_t kMostQueuedBytes = 16u << 20;
 constexpr int kOutputRounds = 4;
 constexpr int kLastRounds = 64;
 
@@ -147,6 +149,17 @@ engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind)
   co_return engine::ok;
 }
 
+// A host that cannot take snapshots any more (a failing ioctl) ends the run: it would keep nothing.
+engine::task<> GuestRun::tick() {
+  auto ended = co_await series_->tick();
+  if (!ended.is_error()) co_return engine::ok;
+  Event event;
+  event.kind = Event::Kind::kTicksFailed;
+  event.vcpu.detail = ended.error().message;
+  events_.post(std::move(event));
+  co_return engine::ok;
+}
+
 engine::task<> GuestRun::conduct() {
   engine::scope alarms("alarms", engine::errors::collect);
   engine::scope ticks("snapshots");
@@ -168,7 +181,7 @@ engine::task<> GuestRun::conduct() {
   (void)alarms_ended;
   ticks.request_stop();
   auto ticks_ended = co_await ticks.join();
-  if (crashed_) {
+  if (crashed_ || !series_->has_snapshots()) {
     const auto last = co_await series_->take_last();
     if (last.is_error()) report_.notes.push_back(last.error().message);
   }
@@ -184,6 +197,11 @@ engine::task<> GuestRun::conduct() {
 void GuestRun::handle(const Event& event) {
   switch (event.kind) {
     case Event::Kind::kOutput:
+      // Nothing is taken from the guest while much is still to be written: its writers wait, as they would for a slow terminal.
+      if (folder_.queued_bytes() > kMostQueuedBytes) {
+        after(20ms, Event::Kind::kOutput);
+        break;
+      }
       output_announced_.store(false, std::memory_order_release);
       take_output(kOutputRounds);
       break;
@@ -211,6 +229,9 @@ void GuestRun::handle(const Event& event) {
       break;
     case Event::Kind::kPanicTimeout:
       went_down({Exit::kGuestPanic, report_.panic});
+      break;
+    case Event::Kind::kTicksFailed:
+      request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, plan_.nested ? 20s : 5s);
       break;
     case Event::Kind::kInterrupt:
       conclude({event.code, event.code == Exit::kTerminated ? "stopped by SIGTERM" : "stopped by SIGINT"});
@@ -293,7 +314,7 @@ void GuestRun::handle_frame(const wire::Frame& frame) {
     case wire::kLogLine:
       if (const auto line = wire::decode_log_line(frame.payload)) {
         folder_.append(artefact::kConsole, "floe-init: " + line->text + "\n");
-        if (line->level <= 4) report_.notes.push_back("guest: " + line->text);
+        if (line->level <= 4) note("guest: " + line->text);
       }
       break;
     case wire::kWorkloadResult:
@@ -323,8 +344,8 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
   report_.phase = "running";
   folder_.guest_said_hello();
   if (!plan_.options.quiet && !plan_.options.json)
-    folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", report_.hello->release, static_cast<double>(*report_.hello_ms) / 1e3));
-  ticks_->spawn(series_->tick(), "ticks");
+    folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", printable(report_.hello->release), static_cast<double>(*report_.hello_ms) / 1e3));
+  ticks_->spawn(tick(), "ticks");
   after(plan_.options.duration, Event::Kind::kDurationOver);
 }
 
@@ -378,6 +399,12 @@ void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
     after(grace, Event::Kind::kStopTimeout);
   else if (!stop_timer_set_)
     phase_ = Phase::kEnded;
+}
+
+// The guest can cause any number of these.
+void GuestRun::note(std::string text) {
+  constexpr std::size_t kMostNotes = 100;
+  if (report_.notes.size() < kMostNotes) report_.notes.push_back(std::move(text));
 }
 
 void GuestRun::conclude(Verdict verdict) { report_.verdict = worse(std::move(report_.verdict), std::move(verdict)); }

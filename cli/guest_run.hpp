@@ -52,7 +52,7 @@ class GuestRun {
  private:
   enum class Phase { kBooting, kRunning, kStopping, kEnded };
   struct Event {
-    enum class Kind { kOutput, kPower, kVcpu, kBootTimeout, kDurationOver, kStopTimeout, kPanicTimeout, kInterrupt } kind = Kind::kOutput;
+    enum class Kind { kOutput, kPower, kVcpu, kBootTimeout, kDurationOver, kStopTimeout, kPanicTimeout, kTicksFailed, kInterrupt } kind = Kind::kOutput;
     vmm::PowerEvent power = vmm::PowerEvent::kPowerOff;
     vmm::VcpuEvent vcpu;
     Exit code = Exit::kInterrupted;
@@ -75,7 +75,9 @@ class GuestRun {
   void conclude(Verdict verdict);
   void after(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);
+  engine::task<> tick();
   void wake_output();
+  void note(std::string text);
   std::uint64_t elapsed_ms() const;
   void fill_report();
 

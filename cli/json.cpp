@@ -69,6 +69,13 @@ std::string json_text(std::string_view bytes) {
   return text;
 }
 
+std::string printable(std::string_view bytes) {
+  std::string text = json_text(bytes);
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
 std::string pretty_json(const json::value& value) {
   std::string out;
   print(value, out, "");

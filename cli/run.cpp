@@ -10,6 +10,7 @@
 #include "cli/command.hpp"
 #include "cli/guest_run.hpp"
 #include "cli/host.hpp"
+#include "cli/json.hpp"
 #include "cli/kernels.hpp"
 #include "cli/link.hpp"
 #include "cli/outer.hpp"
@@ -108,7 +109,7 @@ void summarize(const RunReport& r, const RunPlan& plan, RunFolder& folder) {
   }
   if (plan.options.quiet) return;
   std::string text;
-  if (r.uts) text += fmt::format("floe: guest {} with {} tasks (read from its memory)\n", r.uts->release, r.tasks ? r.tasks->tasks.size() : 0);
+  if (r.uts) text += fmt::format("floe: guest {} with {} tasks (read from its memory)\n", printable(r.uts->release), r.tasks ? r.tasks->tasks.size() : 0);
   if (!r.pause_us.empty())
     text += fmt::format("floe: {} snapshots, {} skipped, {} in the ring ({:.1f} MiB); freeze window p50 {} us, max {} us\n", r.snapshots.taken, r.snapshots.skipped,
                         r.snapshots.kept, static_cast<double>(r.ring_bytes) / 1048576, percentile(r.pause_us, 50), percentile(r.pause_us, 100));
@@ -136,8 +137,10 @@ engine::task<Verdict> run_here(const RunPlan& plan, RunFolder& folder, Signals& 
 
 // The run inside a QEMU machine.
 engine::task<Verdict> run_outside(const RunPlan& plan, const HostFacts& host, RunFolder& folder, Signals& signals) {
-  if (!plan.options.quiet)
-    folder.print(RunFolder::Stream::kErr, "floe: no usable VT-x/AMD-V here: running inside a QEMU machine with an emulated CPU (--host tcg), some 20 times slower\n");
+  if (!plan.options.quiet) {
+    const char* why = plan.options.host == HostMode::kTcg ? "as asked" : "this CPU has no VT-x/AMD-V";
+    folder.print(RunFolder::Stream::kErr, fmt::format("floe: {}: running inside a QEMU machine with an emulated CPU (--host tcg), some 20 times slower\n", why));
+  }
   OuterRun outer(plan, host, folder);
   engine::scope watchers("signals", engine::errors::collect);
   OuterRun* target = &outer;

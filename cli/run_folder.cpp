@@ -45,15 +45,20 @@ class LocalSink final : public freeze::FileSink {
 
 }  // namespace
 
+void RunFolder::post(Item item) {
+  queued_bytes_.fetch_add(item.bytes.size(), std::memory_order_relaxed);
+  queue_.post(std::move(item));
+}
+
 void RunFolder::append(std::string_view file, std::span<const std::byte> bytes) {
-  if (!bytes.empty()) queue_.post({Item::Kind::kFile, std::string(file), Bytes(bytes.begin(), bytes.end())});
+  if (!bytes.empty()) post({Item::Kind::kFile, std::string(file), Bytes(bytes.begin(), bytes.end())});
 }
 
 void RunFolder::append(std::string_view file, std::string_view text) { append(file, as_bytes(text)); }
 
 void RunFolder::print(Stream stream, std::span<const std::byte> bytes) {
   const auto kind = stream == Stream::kOut ? Item::Kind::kOut : Item::Kind::kErr;
-  if (!bytes.empty()) queue_.post({kind, {}, Bytes(bytes.begin(), bytes.end())});
+  if (!bytes.empty()) post({kind, {}, Bytes(bytes.begin(), bytes.end())});
 }
 
 void RunFolder::print(Stream stream, std::string_view text) { print(stream, as_bytes(text)); }
@@ -64,8 +69,9 @@ engine::task<> RunFolder::serve() {
   for (;;) {
     auto item = co_await queue_.receive();
     if (!item) break;  // closed and empty
-    const std::string file = item->file;
+    const std::size_t size = item->bytes.size();
     const auto written = co_await write(std::move(*item));
+    queued_bytes_.fetch_sub(size, std::memory_order_relaxed);
     if (written.is_error()) note_error(written.error().message);
   }
   co_return engine::ok;

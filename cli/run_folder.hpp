@@ -6,6 +6,7 @@
 // not at all, by blocking calls on a worker thread. A write that fails is kept in errors() and stops nothing else.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -51,6 +52,9 @@ class RunFolder {
   engine::task<> serve();
   void close();
 
+  // Appended or printed, and not yet written. Whoever feeds the folder from a guest looks at this first.
+  std::size_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
+
   // Whole files in `subfolder` ("": the run's folder itself), for a worker thread. A sink is used by one thread at a time.
   virtual std::unique_ptr<freeze::FileSink> sink(const std::string& subfolder) = 0;
   Result<> write_whole(const std::string& file, std::span<const std::byte> bytes);
@@ -71,7 +75,10 @@ class RunFolder {
   void note_error(std::string text);
 
  private:
+  void post(Item item);
+
   engine::mailbox<Item> queue_;
+  std::atomic<std::size_t> queued_bytes_{0};
   mutable std::mutex mutex_;
   std::vector<std::string> errors_;
 };

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <sstream>
 #include <string_view>
 
 namespace floe::cli {
@@ -66,7 +67,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_option("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")->type_name("FILE");
   app.add_option("--append", options.append, "more words for the kernel command line")->type_name("ARGS");
   app.add_option("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")->type_name("PATH")->expected(1)->take_all();
-  app.add_option("--scheduler", "a sched_ext scheduler and its arguments, up to the next flag of floe")->type_name("BIN [ARGS...]");
+  app.add_option("--scheduler", "a sched_ext scheduler and its arguments, up to the next flag of floe (FLOE_SCHEDULER: words split at blanks)")->type_name("BIN [ARGS...]");
   app.add_option("--cpus", options.cpus, "vCPUs")->capture_default_str();
   app.add_option("--memory", options.memory_mib, "guest RAM in MiB")->type_name("MiB")->capture_default_str();
   add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
@@ -86,7 +87,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_flag("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
   app.add_flag("-q,--quiet", options.quiet, "no progress");
   for (CLI::Option* option : app.get_options())
-    if (option->get_name() != "--help") option->envname(environment_name(*option));
+    if (option->get_name() != "--help" && option->get_name() != "--scheduler") option->envname(environment_name(*option));
 
   const auto inside = [&options]() -> RunOptions::Inside& { return options.inside ? *options.inside : options.inside.emplace(); };
   app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
@@ -112,6 +113,11 @@ Result<> split_words(std::vector<std::string>& args, RunOptions& options) {
     if (options.scheduler.empty()) return fail("--scheduler without a program");
   }
   args = std::move(rest);
+  const char* given = std::getenv("FLOE_SCHEDULER");
+  if (options.scheduler.empty() && given) {
+    std::istringstream words(given);
+    for (std::string word; words >> word;) options.scheduler.push_back(word);
+  }
   return {};
 }
 

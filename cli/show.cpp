@@ -17,6 +17,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr auto kWalkLimit = std::chrono::seconds(30);  // a damaged file must not hold the terminal for ever
+
 struct Shown {
   const freeze::SnapshotFile& file;
   const walkers::Kernel& kernel;
@@ -31,13 +33,6 @@ std::string utc(std::uint64_t realtime_ns) {
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
   return fmt::format("{}.{:03} UTC", text, realtime_ns / 1'000'000 % 1000);
-}
-
-// Guest text on a terminal: control bytes must not reach it.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : json_text(text)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
 }
 
 std::string or_dash(const std::optional<std::uint32_t>& value) { return value ? std::to_string(*value) : "-"; }
@@ -57,7 +52,7 @@ void print_text(const Shown& s) {
              meta.dirty_pages - meta.residual_pages, meta.residual_pages);
   for (const auto& vcpu : s.file.machine().vcpus) {
     const auto symbol = s.kernel.symbols().at(Kva(vcpu.ip));
-    fmt::print("vCPU {}: ip {:016x}{} sp {:016x} cr3 {:016x}\n", vcpu.id, vcpu.ip, symbol ? fmt::format(" {}+{:#x}", symbol->name, symbol->offset) : "", vcpu.sp, vcpu.cr3);
+    fmt::print("vCPU {}: ip {:016x}{} sp {:016x} cr3 {:016x}\n", vcpu.id, vcpu.ip, symbol ? fmt::format(" {}+{:#x}", printable(symbol->name), symbol->offset) : "", vcpu.sp, vcpu.cr3);
   }
   fmt::print("\n{:>9} {:>7}  {:<2} {:>4}  {}\n", "PID", "PPID", "S", "CPU", "COMM");
   for (const walkers::Task& task : s.tasks.tasks) print_task(task);
@@ -121,11 +116,13 @@ Verdict show(std::vector<std::string> words) {
   if (!file) return {Exit::kUsage, file.error().message};
   walkers::OpenOptions options;
   if (!(*file)->machine().vcpus.empty()) options.cr3 = (*file)->machine().vcpus.front().cr3;
+  const auto deadline = std::chrono::steady_clock::now() + kWalkLimit;
+  options.deadline = deadline;
   const auto kernel = walkers::Kernel::open(**file, options);
   if (!kernel) return {Exit::kUsage, path + ": " + kernel.error().message};
   auto uts = walkers::uts(*kernel);
   if (!uts) return {Exit::kUsage, path + ": " + uts.error().message};
-  auto tasks = walkers::tasks(*kernel);
+  auto tasks = walkers::tasks(*kernel, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   if (!tasks) return {Exit::kUsage, path + ": " + tasks.error().message};
   const Shown shown{**file, *kernel, std::move(*uts), std::move(*tasks)};
   if (as_json)

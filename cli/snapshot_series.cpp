@@ -31,6 +31,7 @@ SnapshotSeries::~SnapshotSeries() = default;
 Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested, RunFolder& folder) {
   auto series = std::unique_ptr<SnapshotSeries>(new SnapshotSeries(vm, folder, options.snapshot_hz));
   series->byte_limit_ = options.effective_ring_bytes();
+  series->walk_limit_ = options.dump_deadline;
   auto layout = freeze::RamLayout::of(vm.ram());
   if (!layout) return fail(std::move(layout.error()));
   series->layout_ = std::move(*layout);
@@ -114,11 +115,13 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   walkers::OpenOptions options;
   options.previous = kernel_ ? &*kernel_ : nullptr;
   if (!view.machine().vcpus.empty()) options.cr3 = view.machine().vcpus.front().cr3;
+  const auto deadline = Clock::now() + walk_limit_;
+  options.deadline = deadline;
   auto kernel = walkers::Kernel::open(memory, options);
   if (!kernel) return fail(std::move(kernel.error()));
   auto uts = walkers::uts(*kernel);
   if (!uts) return fail(std::move(uts.error()).within("init_uts_ns"));
-  auto tasks = walkers::tasks(*kernel);
+  auto tasks = walkers::tasks(*kernel, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   if (!tasks) return fail(std::move(tasks.error()).within("the task list"));
   report_.uts = std::move(*uts);
   report_.tasks = std::move(*tasks);

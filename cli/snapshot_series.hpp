@@ -33,6 +33,7 @@ class SnapshotSeries {
 
   // One snapshot outside the beat: the last state of a guest that crashed.
   engine::task<> take_last();
+  bool has_snapshots() const { return ring_->size() != 0; }
   // Makes sure that the newest snapshot has been read. After tick() and read() ended.
   engine::task<> read_newest();
   // Writes every snapshot of the ring to OUT/snapshots.
@@ -61,6 +62,7 @@ class SnapshotSeries {
   std::unique_ptr<freeze::Snapshotter> snapshotter_;
   freeze::RamLayout layout_;
   std::uint64_t byte_limit_ = 0;
+  std::chrono::nanoseconds walk_limit_{};
 
   engine::mailbox<std::shared_ptr<Reading>> to_read_;
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next

@@ -46,8 +46,10 @@ struct TaskTable {
   static constexpr std::size_t kMaxProblems = 32;
 };
 
+inline constexpr std::uint64_t kMostTaskSteps = 262'144;
+
 // Error: the kernel's BTF or symbols lack what no table can be made without. Everything else is in the table.
-Result<TaskTable> tasks(const Kernel& kernel, WalkBudget budget = WalkBudget(262'144));
+Result<TaskTable> tasks(const Kernel& kernel, WalkBudget budget = WalkBudget(kMostTaskSteps));
 
 // The letter for task_struct.__state and .exit_state, as include/linux/sched.h:__task_state_index() has it.
 char task_state_letter(std::uint32_t state, std::uint32_t exit_state);

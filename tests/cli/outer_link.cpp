@@ -1,0 +1,98 @@
+#include "cli/link.hpp"
+
+#include <sys/socket.h>
+
+#include <boost/test/unit_test.hpp>
+#include <filesystem>
+
+#include "base/file.hpp"
+
+using namespace floe;
+using namespace floe::cli;
+namespace wire = floe::vmm::wire;
+
+namespace {
+
+std::string fresh_folder(const char* name) {
+  const auto path = std::filesystem::temp_directory_path() / (std::string("floe-test-") + name + std::to_string(::getpid()));
+  std::filesystem::remove_all(path);
+  return path.string();
+}
+
+engine::task<> serve_and_close(cli::link::LinkServer& server, RunFolder& folder) {
+  const auto served = co_await server.serve();
+  folder.close();
+  const auto written = co_await folder.serve();
+  if (!served) co_return served.failure();
+  if (!written) co_return written.failure();
+  co_return engine::ok;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(outer_link)
+
+BOOST_AUTO_TEST_CASE(a_name_cannot_leave_the_folder) {
+  for (const char* good : {"console.log", "snapshots/000001.floesnap", "a-b_c.1"}) BOOST_TEST(cli::link::valid_name(good));
+  for (const char* bad : {"", "/etc/passwd", "../x", "snapshots/../../x", ".hidden", "a//b", "a b", "a\nb"}) BOOST_TEST(!link::valid_name(bad));
+  BOOST_TEST(!link::valid_name(std::string(300, 'a')));
+}
+
+BOOST_AUTO_TEST_CASE(files_logs_and_the_verdict_arrive_and_nothing_else_does) {
+  auto loop = engine::loop::create();
+  BOOST_REQUIRE(loop.has_value());
+  const std::string path = fresh_folder("link");
+  auto folder = LocalFolder::create(path);
+  BOOST_REQUIRE(folder.has_value());
+  int pair[2];
+  BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  const UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+
+  std::vector<std::byte> stream;
+  wire::Encoder encoder;
+  const auto send = [&](std::uint32_t type, std::span<const std::byte> payload) { BOOST_REQUIRE(encoder.encode(type, payload, stream)); };
+  const auto append = [&](const std::string& name, const std::string& text) {
+    std::vector<std::byte> payload;
+    wire::Writer(payload).string(name);
+    const auto bytes = as_bytes(text);
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
+    send(cli::link::kAppend, payload);
+  };
+  send(cli::link::kReady, {});
+  append("console.log", "one\n");
+  append("../escape.log", "no\n");
+  append("console.log", "two\n");
+  send(cli::link::kBegin, as_bytes("snapshots/a.floesnap"));
+  send(cli::link::kData, as_bytes("who"));
+  send(cli::link::kData, as_bytes("le"));
+  send(cli::link::kCommit, {});
+  send(cli::link::kBegin, as_bytes("snapshots/b.floesnap"));
+  send(cli::link::kData, as_bytes("half"));
+  std::vector<std::byte> verdict_bytes;
+  wire::Writer writer(verdict_bytes);
+  writer.u32(6);
+  writer.string("Kernel panic");
+  send(cli::link::kVerdict, verdict_bytes);
+  BOOST_REQUIRE(write_fully(theirs.get(), stream, "the link").has_value());
+  theirs.reset();
+
+  {
+    cli::link::LinkServer server(ours.get(), **folder);
+    BOOST_TEST((*loop)->run(serve_and_close(server, **folder)).has_value());
+    BOOST_TEST(server.ready());
+    BOOST_TEST(!server.hello());
+    BOOST_REQUIRE(server.verdict().has_value());
+    BOOST_TEST((server.verdict()->code == Exit::kGuestPanic));
+    BOOST_TEST(server.verdict()->reason == "Kernel panic");
+  }
+  BOOST_TEST(read_text(path + "/console.log").value() == "one\ntwo\n");
+  BOOST_TEST(read_text(path + "/snapshots/a.floesnap").value() == "whole");
+  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap"));       // never completed: absent
+  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap.part"));  // and no rest of it
+  BOOST_TEST(!std::filesystem::exists(std::filesystem::path(path).parent_path() / "escape.log"));
+  folder->reset();
+  std::filesystem::remove_all(path);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
