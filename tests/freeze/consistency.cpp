@@ -139,7 +139,7 @@ BOOST_DATA_TEST_CASE(a_thousand_snapshots_are_each_one_instant, kSources, source
   }
   tiny::Recorder& recorder = **recording;
   guest.set_parameter(0, &tiny_parameters::frame_payload, kFramePayload);
-  guest.set_parameter(0, &tiny_parameters::pace, 1000);
+  guest.set_parameter(0, &tiny_parameters::pace, 100);
   guest.set_mode(0, TINY_FRAMES);
   for (unsigned cpu = 1; cpu < 3; ++cpu) {
     guest.set_dirtying(cpu, Gpa(TINY_FREE + cpu * 2048 * kPageBytes), 200, 20'000);

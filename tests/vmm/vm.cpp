@@ -88,7 +88,8 @@ BOOST_AUTO_TEST_CASE(two_thousand_freezes_in_a_row_lose_no_kick) {
     guest->vm().thaw();
   }
   for (unsigned cpu = 0; cpu < 2; ++cpu) BOOST_TEST(guest->vm().vcpu(cpu).counters().parks.load() == 2000u);
-  BOOST_TEST_MESSAGE(guest->vm().rekicks() << " kicks repeated");
+  // A repeated kick is a lost one, or a thread that had to wait 10 ms for a CPU, as happens on a busy host.
+  BOOST_TEST(guest->vm().rekicks() < 500u);
   const std::uint64_t counted = guest->counter(0), written = guest->progress(1, TINY_OUT);
   BOOST_TEST(guest->wait([&] { return guest->counter(0) != counted && guest->progress(1, TINY_OUT) != written; }));
   check_alive(*guest);
