@@ -28,7 +28,11 @@ using Kva = Address<struct KernelVirtual>;  // guest kernel-virtual
 
 inline constexpr std::size_t kPageBytes = 4096;
 inline constexpr unsigned kPageShift = 12;
-inline constexpr std::uint64_t page_floor(std::uint64_t v) { return v & ~std::uint64_t{kPageBytes - 1}; }
-inline constexpr std::uint64_t page_ceil(std::uint64_t v) { return page_floor(v + kPageBytes - 1); }
+inline constexpr std::uint64_t page_floor(std::uint64_t v) {
+  return v & ~std::uint64_t{kPageBytes - 1};
+}
+inline constexpr std::uint64_t page_ceil(std::uint64_t v) {
+  return page_floor(v + kPageBytes - 1);
+}
 
 }  // namespace floe

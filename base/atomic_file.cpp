@@ -23,7 +23,9 @@ AtomicFile::~AtomicFile() {
   if (fd_) ::unlink(temporary_.c_str());
 }
 
-Result<> AtomicFile::append(std::span<const std::byte> bytes) { return write_fully(fd_.get(), bytes, temporary_); }
+Result<> AtomicFile::append(std::span<const std::byte> bytes) {
+  return write_fully(fd_.get(), bytes, temporary_);
+}
 
 Result<> AtomicFile::commit() {
   if (::fsync(fd_.get()) != 0) return fail_errno(errno, "syncing " + temporary_);

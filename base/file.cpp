@@ -16,7 +16,7 @@ template <class Container>
 Result<Container> read_whole(const std::string& path, std::uint64_t limit) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno(errno, path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return fail_errno(errno, path);
   if (S_ISDIR(info.st_mode)) return fail_errno(EISDIR, path);
   Container content;
@@ -38,9 +38,13 @@ Result<Container> read_whole(const std::string& path, std::uint64_t limit) {
 
 }  // namespace
 
-Result<std::vector<std::byte>> read_file(const std::string& path, std::uint64_t limit) { return read_whole<std::vector<std::byte>>(path, limit); }
+Result<std::vector<std::byte>> read_file(const std::string& path, std::uint64_t limit) {
+  return read_whole<std::vector<std::byte>>(path, limit);
+}
 
-Result<std::string> read_text(const std::string& path, std::uint64_t limit) { return read_whole<std::string>(path, limit); }
+Result<std::string> read_text(const std::string& path, std::uint64_t limit) {
+  return read_whole<std::string>(path, limit);
+}
 
 Result<> write_fully(int fd, std::span<const std::byte> data, const std::string& what) {
   while (!data.empty()) {

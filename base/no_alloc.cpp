@@ -11,9 +11,15 @@ namespace {
 thread_local unsigned open_scopes = 0;
 }
 
-NoAllocScope::NoAllocScope() noexcept { ++open_scopes; }
-NoAllocScope::~NoAllocScope() noexcept { --open_scopes; }
-bool NoAllocScope::active() noexcept { return open_scopes != 0; }
+NoAllocScope::NoAllocScope() noexcept {
+  ++open_scopes;
+}
+NoAllocScope::~NoAllocScope() noexcept {
+  --open_scopes;
+}
+bool NoAllocScope::active() noexcept {
+  return open_scopes != 0;
+}
 
 // ThreadSanitizer brings an operator new of its own.
 #ifndef __has_feature
@@ -25,7 +31,9 @@ bool NoAllocScope::active() noexcept { return open_scopes != 0; }
 #define FLOE_CHECK_ALLOCATIONS 1
 #endif
 
-bool NoAllocScope::enforced() noexcept { return FLOE_CHECK_ALLOCATIONS; }
+bool NoAllocScope::enforced() noexcept {
+  return FLOE_CHECK_ALLOCATIONS;
+}
 
 }  // namespace floe
 
@@ -49,16 +57,40 @@ void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-void* operator new(std::size_t bytes) { return allocate_or_throw(bytes, 1); }
-void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes, 1); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) { return allocate_or_throw(bytes, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t bytes, std::align_val_t alignment) { return allocate_or_throw(bytes, static_cast<std::size_t>(alignment)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void* operator new(std::size_t bytes) {
+  return allocate_or_throw(bytes, 1);
+}
+void* operator new[](std::size_t bytes) {
+  return allocate_or_throw(bytes, 1);
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return allocate_or_throw(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return allocate_or_throw(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
 #endif

@@ -27,8 +27,12 @@ struct [[nodiscard]] Error {
 template <class T = void>
 using Result = tl::expected<T, Error>;
 
-inline tl::unexpected<Error> fail(std::string text) { return tl::unexpected<Error>(Error(std::move(text))); }
-inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }
+inline tl::unexpected<Error> fail(std::string text) {
+  return tl::unexpected<Error>(Error(std::move(text)));
+}
+inline tl::unexpected<Error> fail(Error error) {
+  return tl::unexpected<Error>(std::move(error));
+}
 
 // `context: strerror(errno_value)`. Call with the errno of the failing call.
 tl::unexpected<Error> fail_errno(int errno_value, std::string_view context);

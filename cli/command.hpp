@@ -15,7 +15,7 @@ namespace floe::cli {
 
 struct Command {
   const char* name;
-  const char* summary;  // one line
+  const char* summary;                             // one line
   Verdict (*run)(std::vector<std::string> words);  // the words behind the name
 };
 

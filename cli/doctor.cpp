@@ -29,8 +29,13 @@ struct Check {
 };
 
 Check check_cpu(const HostFacts& host) {
-  Check check{"CPU virtualization", host.cpu_virtualizes, false, host.cpu_virtualizes ? host.cpu_flag : "neither vmx nor svm among the CPU's flags", {}};
-  if (!check.good) check.fix = "guests run inside a QEMU machine (--host tcg), some 20 times slower; in a VM, ask for nested virtualization";
+  Check check{"CPU virtualization",
+              host.cpu_virtualizes,
+              false,
+              host.cpu_virtualizes ? host.cpu_flag : "neither vmx nor svm among the CPU's flags",
+              {}};
+  if (!check.good)
+    check.fix = "guests run inside a QEMU machine (--host tcg), some 20 times slower; in a VM, ask for nested virtualization";
   return check;
 }
 
@@ -45,13 +50,16 @@ Check check_kvm(const HostFacts& host) {
 }
 
 Check check_qemu(const HostFacts& host) {
-  return {"qemu-system-x86_64", !host.qemu.empty(), false, host.qemu.empty() ? "not in PATH" : host.qemu, "sudo apt install qemu-system-x86 (only needed without VT-x/AMD-V)"};
+  return {"qemu-system-x86_64", !host.qemu.empty(), false, host.qemu.empty() ? "not in PATH" : host.qemu,
+          "sudo apt install qemu-system-x86 (only needed without VT-x/AMD-V)"};
 }
 
 Check check_host(const HostFacts& host) {
   const auto mode = choose_host(HostMode::kAuto, host);
-  return {"--host auto", mode.has_value(), true, mode ? (*mode == HostMode::kKvm ? "kvm: this machine's own" : "tcg: a QEMU machine with an emulated CPU") : "no way to run a guest",
-          mode ? "" : mode.error().message};
+  return {
+      "--host auto", mode.has_value(), true,
+      mode ? (*mode == HostMode::kKvm ? "kvm: this machine's own" : "tcg: a QEMU machine with an emulated CPU") : "no way to run a guest",
+      mode ? "" : mode.error().message};
 }
 
 Check check_ring() {
@@ -66,7 +74,8 @@ Check check_kernel() {
 
 Check check_outer_kernel(const HostFacts& host) {
   const auto kernel = outer_kernel();
-  return {"kernel of the outer machine", kernel.has_value() || host.cpu_virtualizes, false, kernel ? kernel->image : "none with KVM modules", "run scripts/fetch-kernel (only needed for --host tcg)"};
+  return {"kernel of the outer machine", kernel.has_value() || host.cpu_virtualizes, false,
+          kernel ? kernel->image : "none with KVM modules", "run scripts/fetch-kernel (only needed for --host tcg)"};
 }
 
 // The one a guest on this host's KVM would use. Inside an outer machine the choice is made there.
@@ -99,7 +108,8 @@ Check check_memory() {
   const auto meminfo = read_text("/proc/meminfo");
   const auto at = meminfo ? meminfo->find("MemAvailable:") : std::string::npos;
   const std::uint64_t mib = at == std::string::npos ? 0 : std::strtoull(meminfo->c_str() + at + 13, nullptr, 10) / 1024;
-  return {"available memory", mib >= 1024, true, fmt::format("{} MiB", mib), "a guest of 512 MiB with its ring needs about 1 GiB, inside an outer machine 3 GiB"};
+  return {"available memory", mib >= 1024, true, fmt::format("{} MiB", mib),
+          "a guest of 512 MiB with its ring needs about 1 GiB, inside an outer machine 3 GiB"};
 }
 
 void print_text(const std::vector<Check>& checks) {
@@ -115,18 +125,20 @@ void print_text(const std::vector<Check>& checks) {
 void print_json(const std::vector<Check>& checks) {
   json::array list;
   for (const Check& check : checks)
-    list.push_back({{"name", check.name}, {"ok", check.good}, {"needed", check.needed}, {"found", check.found}, {"fix", check.good ? "" : check.fix}});
+    list.push_back(
+        {{"name", check.name}, {"ok", check.good}, {"needed", check.needed}, {"found", check.found}, {"fix", check.good ? "" : check.fix}});
   const json::object document{{"schema", "floe-doctor/1"}, {"version", kVersion}, {"checks", list}};
   fmt::print("{}", pretty_json(document));
 }
 
 Verdict doctor(std::vector<std::string> words) {
   bool as_json = false;
-  CLI::App app("Tries what floe needs on this host, and tells the fix for what is missing. Exit code 71 when no guest can run here.", "floe doctor");
+  CLI::App app("Tries what floe needs on this host, and tells the fix for what is missing. Exit code 71 when no guest can run here.",
+               "floe doctor");
   app.add_flag("--json", as_json, "machine-readable");
   if (const auto ended = parse(app, std::move(words))) return *ended;
   const HostFacts host = examine_host();
-  const std::vector<Check> checks = {check_host(host), check_cpu(host),    check_kvm(host),          check_qemu(host), check_ring(),
+  const std::vector<Check> checks = {check_host(host), check_cpu(host),          check_kvm(host),      check_qemu(host), check_ring(),
                                      check_kernel(),   check_outer_kernel(host), check_dirty_source(), check_memory()};
   if (as_json)
     print_json(checks);

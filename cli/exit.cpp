@@ -10,14 +10,19 @@
 namespace floe::cli {
 namespace {
 
-constexpr std::array kOrder = {Exit::kBug,   Exit::kHostCannot, Exit::kUsage,       Exit::kNoHello, Exit::kGuestPanic,  Exit::kStall,      Exit::kScheduler,
-                               Exit::kDeadline, Exit::kCheckFailed, Exit::kSkipped, Exit::kInterrupted, Exit::kTerminated, Exit::kPass};
+constexpr std::array kOrder = {Exit::kBug,         Exit::kHostCannot, Exit::kUsage,    Exit::kNoHello,     Exit::kGuestPanic,
+                               Exit::kStall,       Exit::kScheduler,  Exit::kDeadline, Exit::kCheckFailed, Exit::kSkipped,
+                               Exit::kInterrupted, Exit::kTerminated, Exit::kPass};
 
-auto rank(Exit code) { return std::find(kOrder.begin(), kOrder.end(), code); }
+auto rank(Exit code) {
+  return std::find(kOrder.begin(), kOrder.end(), code);
+}
 
 }  // namespace
 
-Verdict worse(Verdict a, Verdict b) { return rank(b.code) < rank(a.code) ? b : a; }
+Verdict worse(Verdict a, Verdict b) {
+  return rank(b.code) < rank(a.code) ? b : a;
+}
 
 int finish(const Verdict& verdict) {
   if (!verdict.reason.empty()) fmt::print(stderr, "floe: {}\n", printable(verdict.reason));

@@ -6,19 +6,19 @@
 namespace floe::cli {
 
 enum class Exit : int {
-  kPass = 0,              // also a clean unregister of the scheduler, or the duration reached
-  kCheckFailed = 1,       // a check or COMMAND failed
-  kUsage = 2,             // usage, or an input missing, unreadable or malformed
-  kScheduler = 3,         // the scheduler did not load or attach, or exited in the error class
+  kPass = 0,         // also a clean unregister of the scheduler, or the duration reached
+  kCheckFailed = 1,  // a check or COMMAND failed
+  kUsage = 2,        // usage, or an input missing, unreadable or malformed
+  kScheduler = 3,    // the scheduler did not load or attach, or exited in the error class
   kSkipped = 4,
   kStall = 5,
   kGuestPanic = 6,
-  kNoHello = 7,           // the guest never reported in
-  kDeadline = 8,          // any other deadline
-  kBug = 70,              // floe's own
-  kHostCannot = 71,       // the message says what to do
-  kInterrupted = 130,     // SIGINT
-  kTerminated = 143,      // SIGTERM
+  kNoHello = 7,        // the guest never reported in
+  kDeadline = 8,       // any other deadline
+  kBug = 70,           // floe's own
+  kHostCannot = 71,    // the message says what to do
+  kInterrupted = 130,  // SIGINT
+  kTerminated = 143,   // SIGTERM
 };
 
 // How a command ends: one code and the one line that says why. The line goes last on stderr.

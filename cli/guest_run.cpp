@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <xxhash.h>
+#include <algorithm>
 
 #include "cli/json.hpp"
 #include "vmm/boot.hpp"
@@ -41,7 +41,9 @@ std::string describe(const wire::Outcome& outcome) {
   }
 }
 
-bool succeeded(const wire::Outcome& outcome) { return outcome.kind == wire::Outcome::Kind::kExited && outcome.code == 0; }
+bool succeeded(const wire::Outcome& outcome) {
+  return outcome.kind == wire::Outcome::Kind::kExited && outcome.code == 0;
+}
 
 }  // namespace
 
@@ -66,7 +68,8 @@ engine::task<> GuestRun::run() {
   started_ = Clock::now();
   const auto started = start_machine();
   if (!started) {
-    report_.verdict = {started.error().code == ENOMEM || started.error().code == 0 ? Exit::kUsage : Exit::kHostCannot, started.error().message};
+    report_.verdict = {started.error().code == ENOMEM || started.error().code == 0 ? Exit::kUsage : Exit::kHostCannot,
+                       started.error().message};
     co_return engine::ok;
   }
   report_.phase = "booting";
@@ -138,7 +141,9 @@ void GuestRun::wake_output() {
   if (!output_announced_.exchange(true, std::memory_order_acq_rel)) events_.post({});
 }
 
-void GuestRun::after(std::chrono::nanoseconds delay, Event::Kind kind) { alarms_->spawn(alarm(delay, kind), "alarm"); }
+void GuestRun::after(std::chrono::nanoseconds delay, Event::Kind kind) {
+  alarms_->spawn(alarm(delay, kind), "alarm");
+}
 
 engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind) {
   const auto slept = co_await engine::sleep_for(delay);
@@ -219,7 +224,8 @@ void GuestRun::handle(const Event& event) {
       break;
     case Event::Kind::kBootTimeout:
       if (phase_ == Phase::kBooting)
-        went_down({Exit::kNoHello, fmt::format("no hello from the guest within {}: see {}", format_duration(plan_.options.boot_timeout), artefact::kConsole)});
+        went_down({Exit::kNoHello, fmt::format("no hello from the guest within {}: see {}", format_duration(plan_.options.boot_timeout),
+                                               artefact::kConsole)});
       break;
     case Event::Kind::kDurationOver:
       if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, plan_.nested ? 20s : 5s);
@@ -305,7 +311,8 @@ void GuestRun::handle_frame(const wire::Frame& frame) {
     case wire::kWorkloadOut:
     case wire::kWorkloadErr:
       folder_.append(artefact::kWorkload, frame.payload);
-      if (!plan_.options.json) folder_.print(frame.type == wire::kWorkloadOut ? RunFolder::Stream::kOut : RunFolder::Stream::kErr, frame.payload);
+      if (!plan_.options.json)
+        folder_.print(frame.type == wire::kWorkloadOut ? RunFolder::Stream::kOut : RunFolder::Stream::kErr, frame.payload);
       break;
     case wire::kSchedulerOut:
     case wire::kSchedulerErr:
@@ -344,7 +351,8 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
   report_.phase = "running";
   folder_.guest_said_hello();
   if (!plan_.options.quiet && !plan_.options.json)
-    folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", printable(report_.hello->release), static_cast<double>(*report_.hello_ms) / 1e3));
+    folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", printable(report_.hello->release),
+                                                       static_cast<double>(*report_.hello_ms) / 1e3));
   ticks_->spawn(tick(), "ticks");
   after(plan_.options.duration, Event::Kind::kDurationOver);
 }
@@ -357,7 +365,9 @@ void GuestRun::handle_outcome(std::span<const std::byte> payload) {
     return;
   }
   Verdict verdict;
-  if (!succeeded(*report_.command_outcome)) verdict = {Exit::kCheckFailed, fmt::format("{} {}", plan_.options.command.empty() ? "COMMAND" : plan_.options.command.front(), describe(*report_.command_outcome))};
+  if (!succeeded(*report_.command_outcome))
+    verdict = {Exit::kCheckFailed, fmt::format("{} {}", plan_.options.command.empty() ? "COMMAND" : plan_.options.command.front(),
+                                               describe(*report_.command_outcome))};
   if (phase_ == Phase::kRunning) request_stop(verdict, plan_.nested ? 20s : 5s);
 }
 
@@ -365,7 +375,8 @@ void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
   report_.scheduler_outcome = wire::decode_outcome(payload);
   if (phase_ != Phase::kRunning || !report_.scheduler_outcome) return;
   if (succeeded(*report_.scheduler_outcome)) return;  // a clean unregister
-  request_stop({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(), describe(*report_.scheduler_outcome))},
+  request_stop({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
+                                              describe(*report_.scheduler_outcome))},
                plan_.nested ? 20s : 5s);
 }
 
@@ -378,7 +389,8 @@ void GuestRun::handle_power(vmm::PowerEvent event) {
   }
   if (!report_.panic.empty()) return went_down({Exit::kGuestPanic, report_.panic});
   const char* how = event == vmm::PowerEvent::kReset ? "rebooted" : "powered off";
-  if (phase_ == Phase::kBooting) return went_down({Exit::kNoHello, fmt::format("the guest {} before it said hello: see {}", how, artefact::kConsole)});
+  if (phase_ == Phase::kBooting)
+    return went_down({Exit::kNoHello, fmt::format("the guest {} before it said hello: see {}", how, artefact::kConsole)});
   if (phase_ == Phase::kStopping && event == vmm::PowerEvent::kPowerOff) return went_down({Exit::kPass, ""});
   went_down({Exit::kCheckFailed, fmt::format("the guest {} on its own", how)});
 }
@@ -395,7 +407,8 @@ void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
   phase_ = Phase::kStopping;
   ticks_->request_stop();
   std::vector<std::byte> frame;
-  if (encoder_.encode(wire::kStop, {}, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame) && !std::exchange(stop_timer_set_, true))
+  if (encoder_.encode(wire::kStop, {}, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame) &&
+      !std::exchange(stop_timer_set_, true))
     after(grace, Event::Kind::kStopTimeout);
   else if (!stop_timer_set_)
     phase_ = Phase::kEnded;
@@ -407,7 +420,9 @@ void GuestRun::note(std::string text) {
   if (report_.notes.size() < kMostNotes) report_.notes.push_back(std::move(text));
 }
 
-void GuestRun::conclude(Verdict verdict) { report_.verdict = worse(std::move(report_.verdict), std::move(verdict)); }
+void GuestRun::conclude(Verdict verdict) {
+  report_.verdict = worse(std::move(report_.verdict), std::move(verdict));
+}
 
 std::uint64_t GuestRun::elapsed_ms() const {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_).count());

@@ -52,7 +52,17 @@ class GuestRun {
  private:
   enum class Phase { kBooting, kRunning, kStopping, kEnded };
   struct Event {
-    enum class Kind { kOutput, kPower, kVcpu, kBootTimeout, kDurationOver, kStopTimeout, kPanicTimeout, kTicksFailed, kInterrupt } kind = Kind::kOutput;
+    enum class Kind {
+      kOutput,
+      kPower,
+      kVcpu,
+      kBootTimeout,
+      kDurationOver,
+      kStopTimeout,
+      kPanicTimeout,
+      kTicksFailed,
+      kInterrupt
+    } kind = Kind::kOutput;
     vmm::PowerEvent power = vmm::PowerEvent::kPowerOff;
     vmm::VcpuEvent vcpu;
     Exit code = Exit::kInterrupted;
@@ -104,7 +114,7 @@ class GuestRun {
   vmm::wire::Encoder encoder_;
   std::vector<std::byte> scratch_;
   std::string console_line_;
-  bool crashed_ = false;      // the guest went down by a crash: its last state is worth a snapshot
+  bool crashed_ = false;  // the guest went down by a crash: its last state is worth a snapshot
   bool stop_timer_set_ = false;
 };
 

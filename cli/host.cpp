@@ -72,7 +72,8 @@ Result<HostMode> choose_host(HostMode wanted, const HostFacts& facts) {
   // A CPU that can virtualize is never quietly replaced by an emulated one: that would be a hundred times slower.
   if (facts.cpu_virtualizes) {
     if (!facts.kvm_problem) return HostMode::kKvm;
-    return fail("this CPU has " + facts.cpu_flag + ", but its KVM cannot be used: " + *facts.kvm_problem + " (or ask for --host tcg, which is much slower)");
+    return fail("this CPU has " + facts.cpu_flag + ", but its KVM cannot be used: " + *facts.kvm_problem +
+                " (or ask for --host tcg, which is much slower)");
   }
   if (!facts.qemu.empty()) return HostMode::kTcg;
   return fail(std::string("this machine's CPU offers neither vmx nor svm, and there is no qemu-system-x86_64 in PATH: ") + kInstallQemu);

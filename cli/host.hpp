@@ -11,8 +11,8 @@
 namespace floe::cli {
 
 struct HostFacts {
-  bool cpu_virtualizes = false;  // svm or vmx among the CPU's flags
-  std::string cpu_flag;          // which
+  bool cpu_virtualizes = false;            // svm or vmx among the CPU's flags
+  std::string cpu_flag;                    // which
   std::optional<std::string> kvm_problem;  // why /dev/kvm cannot be opened, or why a tiny guest does not run
   bool kvm_denied = false;                 // it exists, but not for this user
   std::chrono::microseconds tiny_guest{};  // from creating a machine to its first port write

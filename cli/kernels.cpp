@@ -63,9 +63,11 @@ std::vector<StockKernel> stock_kernels() {
     for (const auto& entry : fs::directory_iterator(folder, error)) {
       const fs::path image = entry.path() / "vmlinuz";
       std::error_code missing;
-      if (fs::is_regular_file(image, missing)) here.push_back({entry.path().filename().string(), image.string(), module_files(entry.path() / "modules")});
+      if (fs::is_regular_file(image, missing))
+        here.push_back({entry.path().filename().string(), image.string(), module_files(entry.path() / "modules")});
     }
-    std::sort(here.begin(), here.end(), [](const StockKernel& a, const StockKernel& b) { return ::strverscmp(a.version.c_str(), b.version.c_str()) > 0; });
+    std::sort(here.begin(), here.end(),
+              [](const StockKernel& a, const StockKernel& b) { return ::strverscmp(a.version.c_str(), b.version.c_str()) > 0; });
     all.insert(all.end(), here.begin(), here.end());
   }
   return all;
@@ -73,7 +75,8 @@ std::vector<StockKernel> stock_kernels() {
 
 Result<std::string> default_kernel() {
   const auto kernels = stock_kernels();
-  if (kernels.empty()) return fail("no kernel: give --kernel FILE, or run scripts/fetch-kernel once (looked in " + kernel_folders().front() + ")");
+  if (kernels.empty())
+    return fail("no kernel: give --kernel FILE, or run scripts/fetch-kernel once (looked in " + kernel_folders().front() + ")");
   return kernels.front().image;
 }
 

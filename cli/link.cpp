@@ -44,8 +44,11 @@ class LinkSink final : public freeze::FileSink {
 
 bool valid_name(std::string_view name) {
   if (name.empty() || name.size() > kMostName || name.front() == '/' || name.front() == '.') return false;
-  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == '/'; };
-  return std::all_of(name.begin(), name.end(), plain) && name.find("..") == std::string_view::npos && name.find("//") == std::string_view::npos;
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == '/';
+  };
+  return std::all_of(name.begin(), name.end(), plain) && name.find("..") == std::string_view::npos &&
+         name.find("//") == std::string_view::npos;
 }
 
 Result<std::string> find_port(const std::string& name) {
@@ -68,12 +71,15 @@ Result<std::unique_ptr<LinkFolder>> LinkFolder::open(std::string shown_path) {
   return folder;
 }
 
-std::unique_ptr<freeze::FileSink> LinkFolder::sink(const std::string& subfolder) { return std::make_unique<LinkSink>(*this, subfolder); }
+std::unique_ptr<freeze::FileSink> LinkFolder::sink(const std::string& subfolder) {
+  return std::make_unique<LinkSink>(*this, subfolder);
+}
 
 Result<> LinkFolder::send(std::uint32_t type, std::span<const std::byte> payload) {
   const std::lock_guard lock(mutex_);
   frame_.clear();
-  if (!encoder_.encode(type, payload, frame_)) return fail("a message of " + std::to_string(payload.size()) + " bytes is too long for the link");
+  if (!encoder_.encode(type, payload, frame_))
+    return fail("a message of " + std::to_string(payload.size()) + " bytes is too long for the link");
   std::span<const std::byte> left = frame_;
   while (!left.empty()) {
     const auto put = ::write(port_.get(), left.data(), left.size());

@@ -31,7 +31,7 @@ inline constexpr std::uint32_t kStdout = vmm::wire::tag("LOUT");
 inline constexpr std::uint32_t kStderr = vmm::wire::tag("LERR");
 inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, reason
 // Outer to inner.
-inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");   // u32: SIGINT or SIGTERM
+inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");  // u32: SIGINT or SIGTERM
 
 // A file of a run's folder, as it may be named over the link: no way out of the folder.
 bool valid_name(std::string_view name);

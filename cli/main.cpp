@@ -17,7 +17,9 @@ namespace {
 using namespace floe::cli;
 
 void print_help() {
-  fmt::print("floe keeps the last minute of a kernel, and reads it when a sched_ext scheduler stalls.\n\nUsage: floe COMMAND [flags]   (floe COMMAND --help)\n\n");
+  fmt::print(
+      "floe keeps the last minute of a kernel, and reads it when a sched_ext scheduler stalls.\n\nUsage: floe COMMAND [flags]   (floe "
+      "COMMAND --help)\n\n");
   for (const Command& command : commands()) fmt::print("  {:<8} {}\n", command.name, command.summary);
   fmt::print("\n  floe --version [--json]\n\n{}\n", kExitCodes);
 }

@@ -32,7 +32,9 @@ constexpr std::size_t kConsoleTail = 4096;
 constexpr auto kOuterBoot = 120s;   // QEMU start to the inner floe's first word; 4 s on an idle machine
 constexpr auto kOuterGrace = 120s;  // beyond the run's own times, for packing up
 
-std::string seconds(std::chrono::nanoseconds t) { return fmt::format("{}ms", std::chrono::duration_cast<std::chrono::milliseconds>(t).count()); }
+std::string seconds(std::chrono::nanoseconds t) {
+  return fmt::format("{}ms", std::chrono::duration_cast<std::chrono::milliseconds>(t).count());
+}
 
 std::string last_line(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
@@ -48,7 +50,9 @@ Result<UniqueFd> memory_file(std::span<const std::byte> bytes) {
 }
 
 // Moves a descriptor out of the way of the fixed ones.
-UniqueFd above_fixed(UniqueFd fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10)); }
+UniqueFd above_fixed(UniqueFd fd) {
+  return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
+}
 
 // In the child of fork(): only async-signal-safe calls.
 [[noreturn]] void become_qemu(pid_t parent, int link, int initramfs, int console, char* const* argv) {
@@ -93,25 +97,42 @@ struct OuterRun::Trip {
 OuterRun::OuterRun(const RunPlan& plan, const HostFacts& host, RunFolder& folder) : plan_(plan), host_(host), folder_(folder) {}
 OuterRun::~OuterRun() = default;
 
-void OuterRun::interrupt(int signal_number) { signals_.post(signal_number); }
+void OuterRun::interrupt(int signal_number) {
+  signals_.post(signal_number);
+}
 
 std::vector<std::string> OuterRun::inner_arguments() const {
   const RunOptions& o = plan_.options;
-  std::vector<std::string> args = {"floe",         "run",
-                                   "--host",       "kvm",
-                                   "--kernel",     "/floe/kernel",
-                                   "--inside-initrd", "/floe/initrd",
-                                   "--inside-retries", std::to_string(retries_),
-                                   "--inside-kernel", plan_.kernel.path,
-                                   "--cpus",       std::to_string(o.cpus),
-                                   "--memory",     std::to_string(o.memory_mib),
-                                   "--duration",   seconds(o.duration),
-                                   "--boot-timeout", seconds(o.boot_timeout),
-                                   "--snapshot-hz", fmt::format("{}", o.snapshot_hz),
-                                   "--ring-depth", std::to_string(o.ring_depth),
-                                   "--ring-bytes", std::to_string(o.effective_ring_bytes()),
-                                   "--dump-deadline", seconds(o.dump_deadline),
-                                   "--out",        folder_.path()};
+  std::vector<std::string> args = {"floe",
+                                   "run",
+                                   "--host",
+                                   "kvm",
+                                   "--kernel",
+                                   "/floe/kernel",
+                                   "--inside-initrd",
+                                   "/floe/initrd",
+                                   "--inside-retries",
+                                   std::to_string(retries_),
+                                   "--inside-kernel",
+                                   plan_.kernel.path,
+                                   "--cpus",
+                                   std::to_string(o.cpus),
+                                   "--memory",
+                                   std::to_string(o.memory_mib),
+                                   "--duration",
+                                   seconds(o.duration),
+                                   "--boot-timeout",
+                                   seconds(o.boot_timeout),
+                                   "--snapshot-hz",
+                                   fmt::format("{}", o.snapshot_hz),
+                                   "--ring-depth",
+                                   std::to_string(o.ring_depth),
+                                   "--ring-bytes",
+                                   std::to_string(o.effective_ring_bytes()),
+                                   "--dump-deadline",
+                                   seconds(o.dump_deadline),
+                                   "--out",
+                                   folder_.path()};
   if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
   if (o.json) args.push_back("--json");
@@ -161,10 +182,37 @@ Result<std::vector<std::byte>> OuterRun::pack() const {
 std::vector<std::string> OuterRun::qemu_arguments(const Trip&) const {
   const std::uint64_t mib = std::max<std::uint64_t>(3072, plan_.options.memory_mib + (plan_.options.effective_ring_bytes() >> 20) + 1024);
   // One outer CPU is as fast as two here and leaves no race between emulated CPUs.
-  return {host_.qemu,   "-M",        "q35",     "-accel",   "tcg,thread=single", "-cpu",     "max",  "-smp",     "1",       "-m",
-          std::to_string(mib), "-nodefaults", "-no-reboot", "-display", "none", "-kernel",  kernel_image_, "-initrd",  fmt::format("/proc/self/fd/{}", kInitramfsFd),
-          "-append",    "console=ttyS0 quiet panic=-1 rdinit=/init", "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-          "-chardev",   fmt::format("socket,id=link,fd={}", kLinkFd), "-device", "virtio-serial-pci", "-device", fmt::format("virtserialport,chardev=link,name={}", link::kPortName)};
+  return {host_.qemu,
+          "-M",
+          "q35",
+          "-accel",
+          "tcg,thread=single",
+          "-cpu",
+          "max",
+          "-smp",
+          "1",
+          "-m",
+          std::to_string(mib),
+          "-nodefaults",
+          "-no-reboot",
+          "-display",
+          "none",
+          "-kernel",
+          kernel_image_,
+          "-initrd",
+          fmt::format("/proc/self/fd/{}", kInitramfsFd),
+          "-append",
+          "console=ttyS0 quiet panic=-1 rdinit=/init",
+          "-chardev",
+          "stdio,id=console,signal=off",
+          "-serial",
+          "chardev:console",
+          "-chardev",
+          fmt::format("socket,id=link,fd={}", kLinkFd),
+          "-device",
+          "virtio-serial-pci",
+          "-device",
+          fmt::format("virtserialport,chardev=link,name={}", link::kPortName)};
 }
 
 Result<> OuterRun::start(Trip& trip) {
@@ -276,8 +324,11 @@ engine::task<Verdict> OuterRun::run() {
     if (travelled.is_error()) co_return Verdict{Exit::kBug, travelled.error().message};
     manifest_written_ = trip.link->verdict().has_value();
     if (trip.link->verdict()) co_return *trip.link->verdict();
-    if (interrupted_) co_return Verdict{*interrupted_ == SIGTERM ? Exit::kTerminated : Exit::kInterrupted, *interrupted_ == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGINT"};
-    const std::string why = fmt::format("the outer QEMU machine ended without a result; its last words: {}", trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
+    if (interrupted_)
+      co_return Verdict{*interrupted_ == SIGTERM ? Exit::kTerminated : Exit::kInterrupted,
+                        *interrupted_ == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGINT"};
+    const std::string why = fmt::format("the outer QEMU machine ended without a result; its last words: {}",
+                                        trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
     if (trip.link->hello() || retries_ > 0) co_return Verdict{Exit::kHostCannot, why};
     folder_.print(RunFolder::Stream::kErr, "floe: " + why + "\nfloe: starting the outer machine once more\n");
   }

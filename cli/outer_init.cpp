@@ -42,7 +42,8 @@ void load_modules() {
   std::sort(modules.begin(), modules.end());
   for (const std::string& module : modules) {
     const UniqueFd fd(::open(module.c_str(), O_RDONLY | O_CLOEXEC));
-    if (::syscall(SYS_finit_module, fd.get(), "", 0) != 0 && errno != EEXIST) give_up(fmt::format("loading {}: {}", module, std::strerror(errno)));
+    if (::syscall(SYS_finit_module, fd.get(), "", 0) != 0 && errno != EEXIST)
+      give_up(fmt::format("loading {}: {}", module, std::strerror(errno)));
   }
 }
 

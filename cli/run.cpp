@@ -25,7 +25,9 @@ constexpr const char* kBaseCommandLine = "console=ttyS0 quiet panic=-1";
 
 using Prepared = tl::expected<RunPlan, Verdict>;
 
-tl::unexpected<Verdict> usage(const Error& error) { return tl::unexpected<Verdict>(Verdict{Exit::kUsage, error.message}); }
+tl::unexpected<Verdict> usage(const Error& error) {
+  return tl::unexpected<Verdict>(Verdict{Exit::kUsage, error.message});
+}
 
 Result<std::vector<std::byte>> make_initrd(const RunOptions& options) {
   if (options.inside) return read_file(options.inside->initrd);
@@ -93,7 +95,9 @@ class Signals {
   UniqueFd fd_;
 };
 
-Exit exit_of_signal(int number) { return number == SIGTERM ? Exit::kTerminated : Exit::kInterrupted; }
+Exit exit_of_signal(int number) {
+  return number == SIGTERM ? Exit::kTerminated : Exit::kInterrupted;
+}
 
 void write_manifest(RunFolder& folder, RunReport& report) {
   for (const std::string& error : folder.errors()) report.notes.push_back("not written: " + error);
@@ -109,10 +113,13 @@ void summarize(const RunReport& r, const RunPlan& plan, RunFolder& folder) {
   }
   if (plan.options.quiet) return;
   std::string text;
-  if (r.uts) text += fmt::format("floe: guest {} with {} tasks (read from its memory)\n", printable(r.uts->release), r.tasks ? r.tasks->tasks.size() : 0);
+  if (r.uts)
+    text += fmt::format("floe: guest {} with {} tasks (read from its memory)\n", printable(r.uts->release),
+                        r.tasks ? r.tasks->tasks.size() : 0);
   if (!r.pause_us.empty())
-    text += fmt::format("floe: {} snapshots, {} skipped, {} in the ring ({:.1f} MiB); freeze window p50 {} us, max {} us\n", r.snapshots.taken, r.snapshots.skipped,
-                        r.snapshots.kept, static_cast<double>(r.ring_bytes) / 1048576, percentile(r.pause_us, 50), percentile(r.pause_us, 100));
+    text += fmt::format("floe: {} snapshots, {} skipped, {} in the ring ({:.1f} MiB); freeze window p50 {} us, max {} us\n",
+                        r.snapshots.taken, r.snapshots.skipped, r.snapshots.kept, static_cast<double>(r.ring_bytes) / 1048576,
+                        percentile(r.pause_us, 50), percentile(r.pause_us, 100));
   text += fmt::format("floe: results in {}\n", folder.path());
   folder.print(RunFolder::Stream::kErr, text);
 }
@@ -139,7 +146,8 @@ engine::task<Verdict> run_here(const RunPlan& plan, RunFolder& folder, Signals& 
 engine::task<Verdict> run_outside(const RunPlan& plan, const HostFacts& host, RunFolder& folder, Signals& signals) {
   if (!plan.options.quiet) {
     const char* why = plan.options.host == HostMode::kTcg ? "as asked" : "this CPU has no VT-x/AMD-V";
-    folder.print(RunFolder::Stream::kErr, fmt::format("floe: {}: running inside a QEMU machine with an emulated CPU (--host tcg), some 20 times slower\n", why));
+    folder.print(RunFolder::Stream::kErr,
+                 fmt::format("floe: {}: running inside a QEMU machine with an emulated CPU (--host tcg), some 20 times slower\n", why));
   }
   OuterRun outer(plan, host, folder);
   engine::scope watchers("signals", engine::errors::collect);
@@ -198,11 +206,15 @@ Verdict run(std::vector<std::string> words) {
   RunOptions options;
   const auto split = split_words(words, options);
   if (!split) return {Exit::kUsage, split.error().message};
-  CLI::App app("Boots a kernel in floe's own KVM machine, keeps a snapshot a second of its whole memory, and leaves a folder that tells the run.", "floe run");
+  CLI::App app(
+      "Boots a kernel in floe's own KVM machine, keeps a snapshot a second of its whole memory, and leaves a folder that tells the run.",
+      "floe run");
   add_run_flags(app, options);
-  app.footer(std::string("Words behind -- are a COMMAND to run in the guest; its program and that program's libraries are packed from this machine.\n"
-                         "Every flag has an environment twin: FLOE_RING_DEPTH=10 is --ring-depth 10.\n\n") +
-             kExitCodes);
+  app.footer(
+      std::string(
+          "Words behind -- are a COMMAND to run in the guest; its program and that program's libraries are packed from this machine.\n"
+          "Every flag has an environment twin: FLOE_RING_DEPTH=10 is --ring-depth 10.\n\n") +
+      kExitCodes);
   if (const auto ended = parse(app, std::move(words))) return *ended;
   auto plan = prepare(std::move(options));
   if (!plan) return plan.error();

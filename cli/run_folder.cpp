@@ -54,16 +54,22 @@ void RunFolder::append(std::string_view file, std::span<const std::byte> bytes) 
   if (!bytes.empty()) post({Item::Kind::kFile, std::string(file), Bytes(bytes.begin(), bytes.end())});
 }
 
-void RunFolder::append(std::string_view file, std::string_view text) { append(file, as_bytes(text)); }
+void RunFolder::append(std::string_view file, std::string_view text) {
+  append(file, as_bytes(text));
+}
 
 void RunFolder::print(Stream stream, std::span<const std::byte> bytes) {
   const auto kind = stream == Stream::kOut ? Item::Kind::kOut : Item::Kind::kErr;
   if (!bytes.empty()) post({kind, {}, Bytes(bytes.begin(), bytes.end())});
 }
 
-void RunFolder::print(Stream stream, std::string_view text) { print(stream, as_bytes(text)); }
+void RunFolder::print(Stream stream, std::string_view text) {
+  print(stream, as_bytes(text));
+}
 
-void RunFolder::close() { queue_.close(); }
+void RunFolder::close() {
+  queue_.close();
+}
 
 engine::task<> RunFolder::serve() {
   for (;;) {
@@ -110,7 +116,9 @@ Result<std::unique_ptr<LocalFolder>> LocalFolder::create(const std::string& path
   return std::unique_ptr<LocalFolder>(new LocalFolder(error ? path : absolute.lexically_normal().string()));
 }
 
-std::unique_ptr<freeze::FileSink> LocalFolder::sink(const std::string& subfolder) { return std::make_unique<LocalSink>(path_ + "/" + subfolder); }
+std::unique_ptr<freeze::FileSink> LocalFolder::sink(const std::string& subfolder) {
+  return std::make_unique<LocalSink>(path_ + "/" + subfolder);
+}
 
 Result<int> LocalFolder::log_fd(const std::string& file) {
   UniqueFd& fd = logs_[file];

@@ -33,7 +33,11 @@ CLI::Option* add_bytes(CLI::App& app, const std::string& flag, std::uint64_t& va
     char* end = nullptr;
     const double number = std::strtod(given.c_str(), &end);
     const std::string_view unit = end;
-    const double scale = unit.empty() ? 1 : unit == "K" || unit == "KiB" ? 1024.0 : unit == "M" || unit == "MiB" ? 1048576.0 : unit == "G" || unit == "GiB" ? 1073741824.0 : 0;
+    const double scale = unit.empty()                   ? 1
+                         : unit == "K" || unit == "KiB" ? 1024.0
+                         : unit == "M" || unit == "MiB" ? 1048576.0
+                         : unit == "G" || unit == "GiB" ? 1073741824.0
+                                                        : 0;
     if (end == given.c_str() || scale == 0 || number < 0 || !std::isfinite(number) || number * scale > 1e15)
       throw CLI::ValidationError("'" + given + "' is no size: write bytes, or a number with K, M or G");
     value = static_cast<std::uint64_t>(number * scale);
@@ -48,9 +52,11 @@ std::string environment_name(const CLI::Option& option) {
   return name;
 }
 
-constexpr std::string_view kFlags[] = {"--kernel",      "--initrd",        "--append",   "--add",    "--scheduler", "--cpus",  "--memory", "--duration",
-                                       "--boot-timeout", "--snapshot-hz",   "--ring-depth", "--ring-bytes", "--keep-snapshots", "--dump-deadline", "--out",  "--host",
-                                       "--json",        "--quiet",         "--help",     "-h",       "-q", "--inside-initrd", "--inside-kernel", "--inside-retries"};
+constexpr std::string_view kFlags[] = {"--kernel",     "--initrd",        "--append",         "--add",           "--scheduler",
+                                       "--cpus",       "--memory",        "--duration",       "--boot-timeout",  "--snapshot-hz",
+                                       "--ring-depth", "--ring-bytes",    "--keep-snapshots", "--dump-deadline", "--out",
+                                       "--host",       "--json",          "--quiet",          "--help",          "-h",
+                                       "-q",           "--inside-initrd", "--inside-kernel",  "--inside-retries"};
 
 bool is_flag(std::string_view word) {
   const auto name = word.substr(0, word.find('='));
@@ -59,15 +65,24 @@ bool is_flag(std::string_view word) {
 
 }  // namespace
 
-std::uint64_t RunOptions::effective_ring_bytes() const { return ring_bytes ? ring_bytes : std::max<std::uint64_t>(256 * kMiB, memory_bytes() / 2); }
+std::uint64_t RunOptions::effective_ring_bytes() const {
+  return ring_bytes ? ring_bytes : std::max<std::uint64_t>(256 * kMiB, memory_bytes() / 2);
+}
 
 void add_run_flags(CLI::App& app, RunOptions& options) {
-  app.add_option("--kernel", options.kernel, "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
+  app.add_option("--kernel", options.kernel,
+                 "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
       ->type_name("FILE");
-  app.add_option("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")->type_name("FILE");
+  app.add_option("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")
+      ->type_name("FILE");
   app.add_option("--append", options.append, "more words for the kernel command line")->type_name("ARGS");
-  app.add_option("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")->type_name("PATH")->expected(1)->take_all();
-  app.add_option("--scheduler", "a sched_ext scheduler and its arguments, up to the next flag of floe (FLOE_SCHEDULER: words split at blanks)")->type_name("BIN [ARGS...]");
+  app.add_option("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")
+      ->type_name("PATH")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--scheduler",
+                 "a sched_ext scheduler and its arguments, up to the next flag of floe (FLOE_SCHEDULER: words split at blanks)")
+      ->type_name("BIN [ARGS...]");
   app.add_option("--cpus", options.cpus, "vCPUs")->capture_default_str();
   app.add_option("--memory", options.memory_mib, "guest RAM in MiB")->type_name("MiB")->capture_default_str();
   add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
@@ -80,7 +95,9 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_option("--out", options.out, "the run's folder; must not exist or be empty (default: run/DATE-TIME)")->type_name("DIR");
   app.add_option_function<std::string>(
          "--host",
-         [&options](const std::string& mode) { options.host = mode == "kvm" ? HostMode::kKvm : mode == "tcg" ? HostMode::kTcg : HostMode::kAuto; },
+         [&options](const std::string& mode) {
+           options.host = mode == "kvm" ? HostMode::kKvm : mode == "tcg" ? HostMode::kTcg : HostMode::kAuto;
+         },
          "kvm: this machine's /dev/kvm; tcg: inside a QEMU machine with an emulated CPU; auto: kvm when it works")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->default_str("auto");
@@ -125,7 +142,12 @@ Result<nanoseconds> parse_duration(const std::string& text) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
   const std::string_view unit = end;
-  const double scale = unit.empty() || unit == "s" ? 1 : unit == "ms" ? 1e-3 : unit == "us" ? 1e-6 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  const double scale = unit.empty() || unit == "s" ? 1
+                       : unit == "ms"              ? 1e-3
+                       : unit == "us"              ? 1e-6
+                       : unit == "m"               ? 60
+                       : unit == "h"               ? 3600
+                                                   : 0;
   if (end == text.c_str() || scale == 0 || !std::isfinite(number) || number < 0 || number * scale > 1e9)
     return fail("'" + text + "' is no time: write for example 250ms, 30s, 5m or 1h");
   return nanoseconds(static_cast<std::int64_t>(number * scale * 1e9));
@@ -138,10 +160,14 @@ std::string format_duration(nanoseconds duration) {
 
 Result<> check(const RunOptions& options) {
   if (options.cpus == 0 || options.cpus > 254) return fail(fmt::format("--cpus {}: 1 to 254 are possible", options.cpus));
-  if (options.memory_mib < 64 || options.memory_mib > (1u << 20)) return fail(fmt::format("--memory {}: 64 to 1048576 MiB are possible", options.memory_mib));
-  if (!(options.snapshot_hz >= 0 && options.snapshot_hz <= 1000)) return fail(fmt::format("--snapshot-hz {}: 0 to 1000 are possible", options.snapshot_hz));
-  if (options.ring_depth == 0 || options.ring_depth > 1'000'000) return fail(fmt::format("--ring-depth {}: 1 to 1000000 are possible", options.ring_depth));
-  if (options.ring_bytes && options.ring_bytes < kMiB) return fail(fmt::format("--ring-bytes {}: at least 1M is needed", options.ring_bytes));
+  if (options.memory_mib < 64 || options.memory_mib > (1u << 20))
+    return fail(fmt::format("--memory {}: 64 to 1048576 MiB are possible", options.memory_mib));
+  if (!(options.snapshot_hz >= 0 && options.snapshot_hz <= 1000))
+    return fail(fmt::format("--snapshot-hz {}: 0 to 1000 are possible", options.snapshot_hz));
+  if (options.ring_depth == 0 || options.ring_depth > 1'000'000)
+    return fail(fmt::format("--ring-depth {}: 1 to 1000000 are possible", options.ring_depth));
+  if (options.ring_bytes && options.ring_bytes < kMiB)
+    return fail(fmt::format("--ring-bytes {}: at least 1M is needed", options.ring_bytes));
   if (options.duration.count() == 0) return fail("--duration 0: give a time above zero");
   if (options.boot_timeout.count() == 0) return fail("--boot-timeout 0: give a time above zero");
   return {};

@@ -43,7 +43,7 @@ struct RunOptions {
 
   // Set by a floe outside on the floe it starts inside the outer machine; not for users.
   struct Inside {
-    std::string initrd;   // packed already: used as it is
+    std::string initrd;    // packed already: used as it is
     std::string kernel;    // its path outside
     unsigned retries = 0;  // outer machines that died before this one
   };

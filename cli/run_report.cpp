@@ -51,11 +51,17 @@ json::object guest(const RunReport& r) {
   }
   if (r.tasks) o["tasks"] = r.tasks->tasks.size();
   if (!r.walk_error.empty()) o["unavailable"] = r.walk_error;
-  if (r.hello) o["hello"] = {{"release", json_text(r.hello->release)}, {"cpus", r.hello->cpus}, {"memory_kib", r.hello->memory_kib}, {"processes", r.hello->processes}};
+  if (r.hello)
+    o["hello"] = {{"release", json_text(r.hello->release)},
+                  {"cpus", r.hello->cpus},
+                  {"memory_kib", r.hello->memory_kib},
+                  {"processes", r.hello->processes}};
   return o;
 }
 
-json::value or_null(const std::optional<std::uint64_t>& value) { return value ? json::value(*value) : json::value(nullptr); }
+json::value or_null(const std::optional<std::uint64_t>& value) {
+  return value ? json::value(*value) : json::value(nullptr);
+}
 
 }  // namespace
 
@@ -74,7 +80,9 @@ std::string to_json(const RunReport& r, bool pretty) {
       {"schema", "floe-manifest/1"},
       {"floe", {{"version", kVersion}}},
       {"exit", {{"code", static_cast<int>(r.verdict.code)}, {"reason", json_text(r.verdict.reason)}, {"phase", r.phase}}},
-      {"guest_exit", r.command_outcome && r.command_outcome->kind == vmm::wire::Outcome::Kind::kExited ? json::value(r.command_outcome->code) : json::value(nullptr)},
+      {"guest_exit", r.command_outcome && r.command_outcome->kind == vmm::wire::Outcome::Kind::kExited
+                         ? json::value(r.command_outcome->code)
+                         : json::value(nullptr)},
       {"command", {{"argv", json::value_from(r.command)}, {"outcome", outcome_code(r.command_outcome)}}},
       {"scheduler", {{"argv", json::value_from(r.scheduler)}, {"outcome", outcome_code(r.scheduler_outcome)}}},
       {"kernel", {{"path", r.kernel_path}, {"xxh3_128", r.kernel_hash}, {"command_line", r.command_line}}},

@@ -40,8 +40,8 @@ struct RunReport {
   std::string dirty_source;
   struct Snapshots {
     std::uint64_t taken = 0, skipped = 0, evicted = 0;
-    std::uint64_t kept = 0;     // in the ring at the end
-    std::uint64_t written = 0;  // of these, to OUT/snapshots
+    std::uint64_t kept = 0;                                                    // in the ring at the end
+    std::uint64_t written = 0;                                                 // of these, to OUT/snapshots
     std::uint64_t missed_ticks = 0, rendezvous_timeouts = 0, did_not_fit = 0;  // the parts of `skipped`
     std::string write_error;
   } snapshots;

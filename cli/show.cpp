@@ -35,7 +35,9 @@ std::string utc(std::uint64_t realtime_ns) {
   return fmt::format("{}.{:03} UTC", text, realtime_ns / 1'000'000 % 1000);
 }
 
-std::string or_dash(const std::optional<std::uint32_t>& value) { return value ? std::to_string(*value) : "-"; }
+std::string or_dash(const std::optional<std::uint32_t>& value) {
+  return value ? std::to_string(*value) : "-";
+}
 
 void print_task(const walkers::Task& task) {
   const std::string parent = task.ppid ? std::to_string(*task.ppid) : "-";
@@ -47,12 +49,14 @@ void print_task(const walkers::Task& task) {
 void print_text(const Shown& s) {
   const freeze::SnapshotMeta& meta = s.file.meta();
   fmt::print("snapshot {} of {}\n", meta.sequence, utc(meta.realtime_ns));
-  fmt::print("{} {} {} {} {}\n", printable(s.uts.sysname), printable(s.uts.nodename), printable(s.uts.release), printable(s.uts.version), printable(s.uts.machine));
-  fmt::print("pause {} us (kick to park {}, capture {}), {} pages copied before it, {} in it\n", meta.pause_us, meta.kick_to_park_us, meta.capture_us,
-             meta.dirty_pages - meta.residual_pages, meta.residual_pages);
+  fmt::print("{} {} {} {} {}\n", printable(s.uts.sysname), printable(s.uts.nodename), printable(s.uts.release), printable(s.uts.version),
+             printable(s.uts.machine));
+  fmt::print("pause {} us (kick to park {}, capture {}), {} pages copied before it, {} in it\n", meta.pause_us, meta.kick_to_park_us,
+             meta.capture_us, meta.dirty_pages - meta.residual_pages, meta.residual_pages);
   for (const auto& vcpu : s.file.machine().vcpus) {
     const auto symbol = s.kernel.symbols().at(Kva(vcpu.ip));
-    fmt::print("vCPU {}: ip {:016x}{} sp {:016x} cr3 {:016x}\n", vcpu.id, vcpu.ip, symbol ? fmt::format(" {}+{:#x}", printable(symbol->name), symbol->offset) : "", vcpu.sp, vcpu.cr3);
+    fmt::print("vCPU {}: ip {:016x}{} sp {:016x} cr3 {:016x}\n", vcpu.id, vcpu.ip,
+               symbol ? fmt::format(" {}+{:#x}", printable(symbol->name), symbol->offset) : "", vcpu.sp, vcpu.cr3);
   }
   fmt::print("\n{:>9} {:>7}  {:<2} {:>4}  {}\n", "PID", "PPID", "S", "CPU", "COMM");
   for (const walkers::Task& task : s.tasks.tasks) print_task(task);
@@ -61,7 +65,11 @@ void print_text(const Shown& s) {
 }
 
 json::value task_json(const walkers::Task& task) {
-  json::object o{{"pid", task.pid}, {"tgid", task.tgid}, {"comm", json_text(task.comm)}, {"state", std::string(1, task.state)}, {"kernel_thread", task.kernel_thread}};
+  json::object o{{"pid", task.pid},
+                 {"tgid", task.tgid},
+                 {"comm", json_text(task.comm)},
+                 {"state", std::string(1, task.state)},
+                 {"kernel_thread", task.kernel_thread}};
   o["ppid"] = task.ppid ? json::value(*task.ppid) : json::value(nullptr);
   o["on_cpu"] = task.on_cpu ? json::value(*task.on_cpu) : json::value(nullptr);
   o["cpu"] = task.cpu ? json::value(*task.cpu) : json::value(nullptr);
@@ -75,7 +83,10 @@ void print_json(const Shown& s) {
   for (const walkers::Task& task : s.tasks.tasks) tasks.push_back(task_json(task));
   for (const walkers::Task& task : s.tasks.idle) idle.push_back(task_json(task));
   for (const auto& vcpu : s.file.machine().vcpus)
-    vcpus.push_back({{"id", vcpu.id}, {"ip", fmt::format("{:#018x}", vcpu.ip)}, {"sp", fmt::format("{:#018x}", vcpu.sp)}, {"cr3", fmt::format("{:#018x}", vcpu.cr3)}});
+    vcpus.push_back({{"id", vcpu.id},
+                     {"ip", fmt::format("{:#018x}", vcpu.ip)},
+                     {"sp", fmt::format("{:#018x}", vcpu.sp)},
+                     {"cr3", fmt::format("{:#018x}", vcpu.cr3)}});
   json::array problems;
   for (const std::string& problem : s.tasks.problems) problems.emplace_back(json_text(problem));
   const json::object document{

@@ -1,7 +1,5 @@
 #include "cli/snapshot_series.hpp"
 
-#include <fmt/format.h>
-
 #include <boost/json.hpp>
 #include <chrono>
 
@@ -28,7 +26,8 @@ std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
 SnapshotSeries::SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz) : vm_(vm), folder_(folder), hz_(hz) {}
 SnapshotSeries::~SnapshotSeries() = default;
 
-Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested, RunFolder& folder) {
+Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested,
+                                                               RunFolder& folder) {
   auto series = std::unique_ptr<SnapshotSeries>(new SnapshotSeries(vm, folder, options.snapshot_hz));
   series->byte_limit_ = options.effective_ring_bytes();
   series->walk_limit_ = options.dump_deadline;
@@ -37,11 +36,13 @@ Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm:
   series->layout_ = std::move(*layout);
   // The ring's bound is the promise; the store has room for one tick's staged pages more, so that the ring decides what leaves.
   const freeze::SnapshotterOptions defaults;
-  auto store = freeze::PageStore::create({.byte_limit = series->byte_limit_ + 2 * defaults.staging_pages * kPageBytes, .zstd_level = 1, .hash = nullptr});
+  auto store = freeze::PageStore::create(
+      {.byte_limit = series->byte_limit_ + 2 * defaults.staging_pages * kPageBytes, .zstd_level = 1, .hash = nullptr});
   if (!store) return fail(std::move(store.error()));
   series->store_ = std::move(*store);
   series->ring_ = std::make_unique<freeze::SnapshotRing>(
-      series->store_, freeze::SnapshotRing::Options{.pages = series->layout_.pages(), .depth = options.ring_depth, .byte_limit = series->byte_limit_});
+      series->store_,
+      freeze::SnapshotRing::Options{.pages = series->layout_.pages(), .depth = options.ring_depth, .byte_limit = series->byte_limit_});
   auto source = freeze::choose_dirty_source(vm.ram(), {.kvm_fd = vm.kvm_fd(), .vm_fd = vm.fd(), .only = {}});
   if (!source) return fail(std::move(source.error()));
   series->report_.dirty_source = source->source->name();
@@ -136,7 +137,7 @@ engine::task<> SnapshotSeries::read() {
     auto next = co_await to_read_.receive();
     if (!next) break;
     const std::shared_ptr<Reading> reading = *next;
-    std::string tasks = "null";
+    std::optional<std::size_t> tasks;
     std::uint64_t walk_us = 0;
     if (reading->view) {
       const auto began = Clock::now();
@@ -146,7 +147,7 @@ engine::task<> SnapshotSeries::read() {
       walk_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began).count());
       ++report_.walks;
       if (walked)
-        tasks = std::to_string(report_.tasks->tasks.size());
+        tasks = report_.tasks->tasks.size();
       else
         report_.walk_error = walked.error().message;
     }
@@ -155,16 +156,29 @@ engine::task<> SnapshotSeries::read() {
   co_return engine::ok;
 }
 
-void SnapshotSeries::write_metrics(const Reading& reading, const std::string& tasks, std::uint64_t walk_us) {
+void SnapshotSeries::write_metrics(const Reading& reading, std::optional<std::size_t> tasks, std::uint64_t walk_us) {
   const freeze::SnapshotMeta& m = reading.take.meta;
   const bool taken = reading.take.result == freeze::TakeResult::kTaken;
-  const std::string reason = taken ? "null" : boost::json::serialize(boost::json::value(reading.take.reason));
-  folder_.append(artefact::kMetrics,
-                 fmt::format(R"({{"sequence":{},"tick":{},"taken":{},"reason":{},"realtime_ns":{},"guest_clock_ns":{},"precopy_us":{},"kick_to_park_us":{},)"
-                             R"("capture_us":{},"thaw_us":{},"pause_us":{},"dirty_pages":{},"residual_pages":{},"passes":{},"ring_bytes":{},"tasks":{},"walk_us":{}}})"
-                             "\n",
-                             m.sequence, m.tick, taken, reason, m.realtime_ns, m.guest_clock_ns, m.precopy_us, m.kick_to_park_us, m.capture_us, m.thaw_us,
-                             m.pause_us, m.dirty_pages, m.residual_pages, m.passes, reading.ring_bytes, tasks, walk_us));
+  const boost::json::object line{
+      {"sequence", m.sequence},
+      {"tick", m.tick},
+      {"taken", taken},
+      {"reason", taken ? boost::json::value(nullptr) : boost::json::value(reading.take.reason)},
+      {"realtime_ns", m.realtime_ns},
+      {"guest_clock_ns", m.guest_clock_ns},
+      {"precopy_us", m.precopy_us},
+      {"kick_to_park_us", m.kick_to_park_us},
+      {"capture_us", m.capture_us},
+      {"thaw_us", m.thaw_us},
+      {"pause_us", m.pause_us},
+      {"dirty_pages", m.dirty_pages},
+      {"residual_pages", m.residual_pages},
+      {"passes", m.passes},
+      {"ring_bytes", reading.ring_bytes},
+      {"tasks", tasks ? boost::json::value(*tasks) : boost::json::value(nullptr)},
+      {"walk_us", walk_us},
+  };
+  folder_.append(artefact::kMetrics, boost::json::serialize(line) + "\n");
 }
 
 engine::task<> SnapshotSeries::read_newest() {

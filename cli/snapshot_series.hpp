@@ -22,7 +22,8 @@ namespace floe::cli {
 
 class SnapshotSeries {
  public:
-  static Result<std::unique_ptr<SnapshotSeries>> create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested, RunFolder& folder);
+  static Result<std::unique_ptr<SnapshotSeries>> create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested,
+                                                        RunFolder& folder);
   ~SnapshotSeries();
 
   // Ticks from now on, until stopped. Call once, at the guest's hello.
@@ -50,7 +51,7 @@ class SnapshotSeries {
     std::uint64_t ring_bytes = 0;
   };
   Result<> walk(const freeze::SnapshotView& view);
-  void write_metrics(const Reading& reading, const std::string& tasks, std::uint64_t walk_us);
+  void write_metrics(const Reading& reading, std::optional<std::size_t> tasks, std::uint64_t walk_us);
 
   vmm::Vm& vm_;
   RunFolder& folder_;

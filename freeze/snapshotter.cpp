@@ -56,15 +56,17 @@ struct ChipState {
 
 }  // namespace
 
-Snapshotter::Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices, SnapshotterOptions options)
+Snapshotter::Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source,
+                         std::vector<SavedDevice> devices, SnapshotterOptions options)
     : vm_(vm), ring_(ring), store_(std::move(store)), source_(std::move(source)), devices_(std::move(devices)), options_(options) {}
 
 Snapshotter::~Snapshotter() {
   if (staging_) ::munmap(staging_, options_.staging_pages * kPageBytes);
 }
 
-Result<std::unique_ptr<Snapshotter>> Snapshotter::create(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source,
-                                                         std::vector<SavedDevice> devices, SnapshotterOptions options) {
+Result<std::unique_ptr<Snapshotter>> Snapshotter::create(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store,
+                                                         std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices,
+                                                         SnapshotterOptions options) {
   auto made = std::unique_ptr<Snapshotter>(new Snapshotter(vm, ring, std::move(store), std::move(source), std::move(devices), options));
   const auto allocated = made->allocate();
   if (!allocated) return fail(allocated.error());
@@ -76,7 +78,8 @@ Result<std::unique_ptr<Snapshotter>> Snapshotter::create(vmm::Vm& vm, SnapshotRi
 
 Result<> Snapshotter::allocate() {
   if (!source_->live()) options_.staging_pages = vm_.ram().pages();  // the pause may have to copy everything
-  void* area = ::mmap(nullptr, options_.staging_pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* area =
+      ::mmap(nullptr, options_.staging_pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (area == MAP_FAILED) return fail_errno(errno, "allocating the staging area of the snapshots");
   staging_ = static_cast<std::byte*>(area);
   const std::uint64_t pages = vm_.ram().pages();
@@ -280,7 +283,8 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
   if (take.result == TakeResult::kRendezvousTimeout) take.reason = "not every vCPU parked in time";
   if (take.result == TakeResult::kDidNotFit) {
     ring_.count_did_not_fit();
-    take.reason = std::to_string(take.meta.residual_pages) + " pages were dirtied during the last pre-copy pass: more than the staging area holds";
+    take.reason =
+        std::to_string(take.meta.residual_pages) + " pages were dirtied during the last pre-copy pass: more than the staging area holds";
   }
   if (take.result != TakeResult::kTaken) co_return std::move(take);
 

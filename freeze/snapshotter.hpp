@@ -2,8 +2,8 @@
 //
 // One snapshot. (1) Pre-copy, guest running: pages dirtied since the last snapshot are copied into a staging area, again and
 // again while the set of pages dirtied meanwhile shrinks. (2) Freeze: every vCPU parks and captures its own state. (3) In the pause: the
-// few pages dirtied since the last pass are copied, and the devices' state; nothing is hashed, allocated or written. (4) Thaw. (5) On a worker: the staged
-// pages go into the content-addressed store and the ring.
+// few pages dirtied since the last pass are copied, and the devices' state; nothing is hashed, allocated or written. (4) Thaw. (5) On a
+// worker: the staged pages go into the content-addressed store and the ring.
 //
 // Nothing is lost when a snapshot fails (a vCPU did not park, the residual did not fit the staging area, the ring refused it): its
 // pages stay staged or are marked dirty again, and the next snapshot is whole.
@@ -53,7 +53,8 @@ class Snapshotter {
  public:
   // Chooses and arms the dirty source. `vm` outlives the snapshotter; the ring, on `store`, has as many pages as the VM's RAM.
   static Result<std::unique_ptr<Snapshotter>> create(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store,
-                                                     std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices, SnapshotterOptions options = {});
+                                                     std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices,
+                                                     SnapshotterOptions options = {});
   ~Snapshotter();
 
   // One snapshot, as tick number `tick`. An error is one of the host (a failing ioctl), not of a tick.
@@ -62,8 +63,8 @@ class Snapshotter {
   const DirtySource& dirty_source() const { return *source_; }
 
  private:
-  Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source, std::vector<SavedDevice> devices,
-              SnapshotterOptions options);
+  Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source,
+              std::vector<SavedDevice> devices, SnapshotterOptions options);
   Result<> allocate();
   void mark_populated();
   std::uint64_t pending_pages() const;

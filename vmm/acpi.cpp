@@ -78,11 +78,11 @@ Bytes fadt(std::uint64_t facs_at, std::uint64_t dsdt_at) {
   t.put<std::uint16_t>(46, layout::kSciIrq);
   t.put<std::uint32_t>(56, layout::kPm1Event);
   t.put<std::uint32_t>(64, layout::kPm1Control);
-  t.put<std::uint8_t>(88, 4);        // PM1_EVT_LEN
-  t.put<std::uint8_t>(89, 2);        // PM1_CNT_LEN
-  t.put<std::uint16_t>(96, 0xfff);   // P_LVL2_LAT: no C2
-  t.put<std::uint16_t>(98, 0xfff);   // P_LVL3_LAT: no C3
-  t.put<std::uint8_t>(108, 0x32);    // CENTURY register of the RTC
+  t.put<std::uint8_t>(88, 4);       // PM1_EVT_LEN
+  t.put<std::uint8_t>(89, 2);       // PM1_CNT_LEN
+  t.put<std::uint16_t>(96, 0xfff);  // P_LVL2_LAT: no C2
+  t.put<std::uint16_t>(98, 0xfff);  // P_LVL3_LAT: no C3
+  t.put<std::uint8_t>(108, 0x32);   // CENTURY register of the RTC
   // IAPC_BOOT_ARCH: legacy devices, no VGA. Bit 1 (8042) stays clear: set, the kernel probes port 0x64 ten thousand times.
   t.put<std::uint16_t>(109, 1 << 0 | 1 << 2);
   // WBINVD, PROC_C1, PWR_BUTTON and SLP_BUTTON (that is: none), RESET_REG_SUP

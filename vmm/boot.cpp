@@ -46,8 +46,8 @@ Result<Initrd> place_initrd(GuestRam& ram, const LinuxBoot& boot) {
   const std::uint64_t need = page_ceil(boot.initrd.size());
   if (need > top || page_floor(top - need) < boot.kernel->memory_end) {
     const std::uint64_t least = (boot.kernel->memory_end + need + (64u << 20)) >> 20;
-    return fail("the initramfs of " + std::to_string(boot.initrd.size() >> 20) + " MiB does not fit beside the kernel in " + std::to_string(ram.bytes() >> 20) +
-                " MiB: use --memory " + std::to_string(least) + " or more");
+    return fail("the initramfs of " + std::to_string(boot.initrd.size() >> 20) + " MiB does not fit beside the kernel in " +
+                std::to_string(ram.bytes() >> 20) + " MiB: use --memory " + std::to_string(least) + " or more");
   }
   const Initrd placed{page_floor(top - need), boot.initrd.size()};
   if (!ram.write(Gpa(placed.start), boot.initrd)) return fail("the initramfs does not fit into guest RAM");
@@ -56,7 +56,8 @@ Result<Initrd> place_initrd(GuestRam& ram, const LinuxBoot& boot) {
 
 Result<> load_segments(GuestRam& ram, const KernelImage& kernel) {
   if (kernel.memory_end > ram.regions().front().bytes)
-    return fail(kernel.path + " needs " + std::to_string((kernel.memory_end >> 20) + 64) + " MiB of guest memory at least: use a larger --memory");
+    return fail(kernel.path + " needs " + std::to_string((kernel.memory_end >> 20) + 64) +
+                " MiB of guest memory at least: use a larger --memory");
   for (const auto& segment : kernel.segments) {
     const auto source = std::span(kernel.bytes).subspan(segment.file_offset, segment.file_bytes);
     if (!ram.write(segment.load, source)) return fail(kernel.path + ": a segment does not fit into guest RAM");
@@ -70,8 +71,8 @@ Result<> write_zero_page(GuestRam& ram, const LinuxBoot& boot, Initrd initrd, Gp
   const auto& file = boot.kernel->bytes;
   const std::size_t header_end = 0x202 + static_cast<std::size_t>(file[0x201]);
   std::memcpy(page.data() + 0x1f1, file.data() + 0x1f1, std::min<std::size_t>(header_end, 0x290) - 0x1f1);
-  put<std::uint8_t>(page, 0x210, 0xff);                                            // type_of_loader: unregistered
-  put<std::uint8_t>(page, 0x211, static_cast<std::uint8_t>(file[0x211]) | 1);      // loadflags: LOADED_HIGH
+  put<std::uint8_t>(page, 0x210, 0xff);                                                                   // type_of_loader: unregistered
+  put<std::uint8_t>(page, 0x211, static_cast<std::uint8_t>(file[0x211]) | 1);                             // loadflags: LOADED_HIGH
   put<std::uint32_t>(page, 0x214, static_cast<std::uint32_t>(boot.kernel->segments.front().load.value));  // code32_start
   put<std::uint32_t>(page, 0x218, static_cast<std::uint32_t>(initrd.start));
   put<std::uint32_t>(page, 0x21c, static_cast<std::uint32_t>(initrd.bytes));
@@ -125,7 +126,8 @@ Result<> write_long_mode_tables(GuestRam& ram) {
     for (std::uint64_t i = 0; i < 512; ++i) tables[1024 + gib * 512 + i] = (gib << 30) | (i << 21) | 0x83;
   }
   const std::array<std::uint64_t, 5> gdt = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0};
-  if (!ram.write(Gpa(layout::kPageTables), std::as_bytes(std::span(tables))) || !ram.write(Gpa(layout::kGdt), std::as_bytes(std::span(gdt))))
+  if (!ram.write(Gpa(layout::kPageTables), std::as_bytes(std::span(tables))) ||
+      !ram.write(Gpa(layout::kGdt), std::as_bytes(std::span(gdt))))
     return fail("the boot page tables do not fit into guest RAM");
   return {};
 }
@@ -155,7 +157,8 @@ kvm_segment task_segment(std::uint16_t selector) {
 }  // namespace
 
 Result<> load_linux(GuestRam& ram, const LinuxBoot& boot) {
-  if (ram.bytes() < layout::kHighRam * 2) return fail("a Linux guest needs more than " + std::to_string(ram.bytes() >> 20) + " MiB: use a larger --memory");
+  if (ram.bytes() < layout::kHighRam * 2)
+    return fail("a Linux guest needs more than " + std::to_string(ram.bytes() >> 20) + " MiB: use a larger --memory");
   if (boot.command_line.size() > boot.kernel->command_line_max)
     return fail("the kernel command line has " + std::to_string(boot.command_line.size()) + " bytes, this kernel takes " +
                 std::to_string(boot.kernel->command_line_max) + ": shorten --append");
@@ -166,7 +169,8 @@ Result<> load_linux(GuestRam& ram, const LinuxBoot& boot) {
   const auto rsdp = write_acpi_tables(ram, boot.cpus);
   if (!rsdp) return fail(rsdp.error());
   // One NUL behind the text: RAM is zero already.
-  if (!boot.command_line.empty() && !ram.write(Gpa(layout::kCommandLine), as_bytes(boot.command_line))) return fail("the command line does not fit into guest RAM");
+  if (!boot.command_line.empty() && !ram.write(Gpa(layout::kCommandLine), as_bytes(boot.command_line)))
+    return fail("the command line does not fit into guest RAM");
   if (boot.kernel->kind == KernelImage::Kind::kElfPvh) return write_start_info(ram, *initrd, *rsdp);
   const auto tables = write_long_mode_tables(ram);
   if (!tables) return tables;

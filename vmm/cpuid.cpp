@@ -8,7 +8,9 @@
 namespace floe::vmm {
 namespace {
 
-constexpr std::uint32_t bit(unsigned n) { return std::uint32_t{1} << n; }
+constexpr std::uint32_t bit(unsigned n) {
+  return std::uint32_t{1} << n;
+}
 
 void set_field(std::uint32_t& value, unsigned low, unsigned width, std::uint32_t field) {
   const std::uint32_t mask = ((width == 32 ? 0 : bit(width)) - 1) << low;
@@ -71,8 +73,8 @@ kvm::CpuidTable cpuid_for(const kvm::CpuidTable& supported, unsigned apic_id, un
         entry.ecx |= bit(24);  // TSC deadline timer: the in-kernel LAPIC has it
         break;
       case 0x4:
-        set_field(entry.eax, 14, 12, 0);         // threads sharing this cache, minus 1
-        set_field(entry.eax, 26, 6, cpus - 1);   // cores in the package, minus 1
+        set_field(entry.eax, 14, 12, 0);        // threads sharing this cache, minus 1
+        set_field(entry.eax, 26, 6, cpus - 1);  // cores in the package, minus 1
         break;
       case 0xb:
       case 0x1f:

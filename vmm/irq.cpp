@@ -7,7 +7,7 @@
 namespace floe::vmm {
 namespace {
 
-constexpr unsigned kPins = 24;       // of the IOAPIC
+constexpr unsigned kPins = 24;        // of the IOAPIC
 constexpr unsigned kLegacyPins = 16;  // of the two PICs
 
 kvm_irq_routing_entry irqchip_entry(unsigned gsi, unsigned chip, unsigned pin) {

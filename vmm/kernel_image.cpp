@@ -28,7 +28,8 @@ T field(Bytes bytes, std::size_t offset) {
 }
 
 bool begins_with(Bytes bytes, std::initializer_list<unsigned char> magic) {
-  return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin(), [](unsigned char m, std::byte b) { return std::byte{m} == b; });
+  return bytes.size() >= magic.size() &&
+         std::equal(magic.begin(), magic.end(), bytes.begin(), [](unsigned char m, std::byte b) { return std::byte{m} == b; });
 }
 
 // The checks below unpack into a scratch buffer and keep nothing. nullopt: sound; else what is wrong.
@@ -88,37 +89,44 @@ std::optional<std::string> check_payload(Bytes payload) {
   if (begins_with(payload, {0x28, 0xb5, 0x2f, 0xfd})) return check_zstd(payload);
   if (begins_with(payload, {0x1f, 0x8b})) return check_gzip(payload);
   if (begins_with(payload, {0xfd, '7', 'z', 'X', 'Z', 0})) return check_xz(payload);
-  const bool known = begins_with(payload, {0x02, 0x21, 0x4c, 0x18}) || begins_with(payload, {'B', 'Z', 'h'}) || begins_with(payload, {0x89, 'L', 'Z', 'O'}) ||
-                     begins_with(payload, {0x5d, 0, 0}) || begins_with(payload, {0x7f, 'E', 'L', 'F'});
+  const bool known = begins_with(payload, {0x02, 0x21, 0x4c, 0x18}) || begins_with(payload, {'B', 'Z', 'h'}) ||
+                     begins_with(payload, {0x89, 'L', 'Z', 'O'}) || begins_with(payload, {0x5d, 0, 0}) ||
+                     begins_with(payload, {0x7f, 'E', 'L', 'F'});
   if (!known) return "no known compression begins there";
   return {};
 }
 
-Result<KernelImage> corrupt(const std::string& path, const std::string& what) { return fail(path + ": corrupt bzImage: " + what); }
+Result<KernelImage> corrupt(const std::string& path, const std::string& what) {
+  return fail(path + ": corrupt bzImage: " + what);
+}
 
 Result<KernelImage> parse_bzimage(KernelImage image) {
   const Bytes bytes = image.bytes;
   const auto version = field<std::uint16_t>(bytes, 0x206);
   if (version < 0x20c)
-    return fail(image.path + ": boot protocol " + std::to_string(version >> 8) + "." + std::to_string(version & 0xff) + "; floe needs 2.12 (Linux 3.8) or later");
+    return fail(image.path + ": boot protocol " + std::to_string(version >> 8) + "." + std::to_string(version & 0xff) +
+                "; floe needs 2.12 (Linux 3.8) or later");
   if ((field<std::uint16_t>(bytes, 0x236) & 1) == 0) return fail(image.path + ": this kernel has no 64-bit entry point (32-bit x86?)");
   const std::uint64_t setup_sectors = field<std::uint8_t>(bytes, 0x1f1);
   const std::uint64_t setup = ((setup_sectors ? setup_sectors : 4) + 1) * 512;
   const std::uint64_t system = std::uint64_t{field<std::uint32_t>(bytes, 0x1f4)} * 16;
   // syssize counts 16-byte units, the file may end inside the last one.
   if (bytes.size() < setup + 0x200 || bytes.size() + 15 < setup + system)
-    return corrupt(image.path, "the header announces " + std::to_string(setup + system) + " bytes, the file has " + std::to_string(bytes.size()));
+    return corrupt(image.path,
+                   "the header announces " + std::to_string(setup + system) + " bytes, the file has " + std::to_string(bytes.size()));
   const std::uint64_t payload_offset = field<std::uint32_t>(bytes, 0x248);
   const std::uint64_t payload_bytes = field<std::uint32_t>(bytes, 0x24c);
-  if (payload_bytes < 8 || payload_offset + payload_bytes > bytes.size() - setup) return corrupt(image.path, "the payload lies outside the file");
+  if (payload_bytes < 8 || payload_offset + payload_bytes > bytes.size() - setup)
+    return corrupt(image.path, "the payload lies outside the file");
   // The kernel's build appends the unpacked size to the payload, except where the format (gzip) ends with it anyway.
   Bytes payload = bytes.subspan(setup + payload_offset, payload_bytes);
   if (!begins_with(payload, {0x1f, 0x8b})) payload = payload.first(payload.size() - 4);
   if (const auto fault = check_payload(payload)) return corrupt(image.path, "the payload does not unpack (" + *fault + ")");
 
-  const std::uint64_t load = field<std::uint64_t>(bytes, 0x258);       // pref_address
+  const std::uint64_t load = field<std::uint64_t>(bytes, 0x258);        // pref_address
   const std::uint64_t init_bytes = field<std::uint32_t>(bytes, 0x260);  // init_size
-  if (load < 0x100000 || load > kMaxGpa || init_bytes < bytes.size() - setup) return corrupt(image.path, "the load address or size makes no sense");
+  if (load < 0x100000 || load > kMaxGpa || init_bytes < bytes.size() - setup)
+    return corrupt(image.path, "the load address or size makes no sense");
   image.kind = KernelImage::Kind::kBzImage;
   image.segments = {{setup, bytes.size() - setup, init_bytes, Gpa(load)}};
   image.entry = Gpa(load + 0x200);
@@ -146,7 +154,8 @@ std::optional<std::uint64_t> find_pvh_entry(Bytes notes) {
 Result<KernelImage> parse_elf(KernelImage image) {
   const Bytes bytes = image.bytes;
   const auto header = field<Elf64_Ehdr>(bytes, 0);
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) return fail(image.path + ": an ELF file, but not for x86-64");
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+    return fail(image.path + ": an ELF file, but not for x86-64");
   if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == 0 || header.e_phnum > 64 || header.e_phoff > bytes.size() ||
       bytes.size() - header.e_phoff < std::uint64_t{header.e_phnum} * sizeof(Elf64_Phdr))
     return fail(image.path + ": ELF file without usable program headers (cut short?)");
@@ -185,7 +194,8 @@ Result<KernelImage> KernelImage::parse(std::string path, std::vector<std::byte> 
   image.path = std::move(path);
   image.bytes = std::move(bytes);
   if (begins_with(image.bytes, {0x7f, 'E', 'L', 'F'})) return parse_elf(std::move(image));
-  if (field<std::uint32_t>(image.bytes, 0x202) == 0x53726448 && field<std::uint16_t>(image.bytes, 0x1fe) == 0xaa55) return parse_bzimage(std::move(image));
+  if (field<std::uint32_t>(image.bytes, 0x202) == 0x53726448 && field<std::uint16_t>(image.bytes, 0x1fe) == 0xaa55)
+    return parse_bzimage(std::move(image));
   return fail(image.path + ": neither a bzImage (no \"HdrS\" header) nor an ELF vmlinux");
 }
 

@@ -26,11 +26,11 @@ struct KernelImage {
 
   Kind kind = Kind::kBzImage;
   std::string path;
-  std::vector<std::byte> bytes;    // the whole file
-  std::vector<Segment> segments;   // what is copied into RAM
-  Gpa entry;                       // 64-bit entry of a bzImage, PVH entry of an ELF
-  std::uint64_t memory_end = 0;    // first gpa free for an initrd
-  std::uint64_t initrd_max = 0;    // the initrd must end at or below this gpa
+  std::vector<std::byte> bytes;      // the whole file
+  std::vector<Segment> segments;     // what is copied into RAM
+  Gpa entry;                         // 64-bit entry of a bzImage, PVH entry of an ELF
+  std::uint64_t memory_end = 0;      // first gpa free for an initrd
+  std::uint64_t initrd_max = 0;      // the initrd must end at or below this gpa
   std::size_t command_line_max = 0;  // bytes without the NUL
 
   static Result<KernelImage> open(const std::string& path);

@@ -8,15 +8,15 @@ namespace floe::vmm::layout {
 
 // Boot structures in low RAM.
 inline constexpr std::uint64_t kGdt = 0x500;
-inline constexpr std::uint64_t kStartInfo = 0x6000;   // PVH hvm_start_info
-inline constexpr std::uint64_t kZeroPage = 0x7000;    // Linux boot_params
+inline constexpr std::uint64_t kStartInfo = 0x6000;  // PVH hvm_start_info
+inline constexpr std::uint64_t kZeroPage = 0x7000;   // Linux boot_params
 inline constexpr std::uint64_t kBootStack = 0x8ff0;
 inline constexpr std::uint64_t kPageTables = 0x9000;  // PML4, PDPT, 4 page directories
 inline constexpr std::uint64_t kCommandLine = 0x20000;
 inline constexpr std::uint64_t kLowRamEnd = 0x9fc00;  // where the EBDA would start
 inline constexpr std::uint64_t kAcpi = 0xe0000;       // RSDP; the kernel scans here too
 inline constexpr std::uint64_t kAcpiEnd = 0x100000;
-inline constexpr std::uint64_t kHighRam = 0x100000;   // 1 MiB
+inline constexpr std::uint64_t kHighRam = 0x100000;  // 1 MiB
 
 // The hole below 4 GiB.
 inline constexpr std::uint64_t kEcam = 0xd000'0000;

@@ -21,10 +21,12 @@ Result<std::unique_ptr<Pc>> Pc::create(Vm& vm, Callbacks callbacks) {
   pc->console_vectors_ = std::move(*vectors);
   pc->console_ = std::make_unique<VirtioConsole>(vm.ram(), *pc->console_vectors_);
   pc->console_->set_output_callback(pc->callbacks_.console_wake);
-  const bool placed = vm.ports().add(layout::kSerialPort, Serial16550::kPorts, *pc->serial_) && vm.ports().add(layout::kRtcPort, CmosRtc::kPorts, pc->rtc_) &&
+  const bool placed = vm.ports().add(layout::kSerialPort, Serial16550::kPorts, *pc->serial_) &&
+                      vm.ports().add(layout::kRtcPort, CmosRtc::kPorts, pc->rtc_) &&
                       vm.ports().add(layout::kPciConfigPort, PciHost::kConfigPorts, pc->pci_.config_ports()) &&
                       vm.mmio().add(layout::kEcam, layout::kEcamBytes, pc->pci_.ecam()) &&
-                      vm.mmio().add(layout::kPciWindow, layout::kPciWindowBytes, pc->pci_.window()) && pc->pci_.add(1, pc->console_->function());
+                      vm.mmio().add(layout::kPciWindow, layout::kPciWindowBytes, pc->pci_.window()) &&
+                      pc->pci_.add(1, pc->console_->function());
   if (!placed) return fail("two devices of the machine claim the same address");
   return pc;
 }

@@ -12,7 +12,9 @@ constexpr std::uint16_t kSleepTypeS5 = 5 << 10;
 constexpr std::uint8_t kKeyboardPulseReset = 0xfe;
 constexpr std::uint8_t kPvpanicPanicked = 1;
 
-std::uint16_t value16(std::span<const std::byte> data) { return static_cast<std::uint16_t>(load_le(data)); }
+std::uint16_t value16(std::span<const std::byte> data) {
+  return static_cast<std::uint16_t>(load_le(data));
+}
 
 }  // namespace
 
@@ -39,13 +41,17 @@ void PowerDevices::Pm1::write(std::uint64_t offset, std::span<const std::byte> d
   if ((control & kSleepEnable) && (control & 0x1c00) == kSleepTypeS5) owner_.on_event_(PowerEvent::kPowerOff);
 }
 
-void PowerDevices::ResetRegister::read(std::uint64_t, std::span<std::byte> data) { store_le(data, 0); }
+void PowerDevices::ResetRegister::read(std::uint64_t, std::span<std::byte> data) {
+  store_le(data, 0);
+}
 
 void PowerDevices::ResetRegister::write(std::uint64_t, std::span<const std::byte> data) {
   if (value16(data) == value_) owner_.on_event_(PowerEvent::kReset);
 }
 
-void PowerDevices::Pvpanic::read(std::uint64_t, std::span<std::byte> data) { store_le(data, kPvpanicPanicked); }
+void PowerDevices::Pvpanic::read(std::uint64_t, std::span<std::byte> data) {
+  store_le(data, kPvpanicPanicked);
+}
 
 void PowerDevices::Pvpanic::write(std::uint64_t, std::span<const std::byte> data) {
   if (value16(data) & kPvpanicPanicked) owner_.on_event_(PowerEvent::kPvpanic);

@@ -18,7 +18,7 @@
 
 namespace floe::vmm {
 
-inline constexpr std::uint64_t kLowRamMax = 0xC000'0000;      // 3 GiB: the MMIO hole starts here
+inline constexpr std::uint64_t kLowRamMax = 0xC000'0000;       // 3 GiB: the MMIO hole starts here
 inline constexpr std::uint64_t kHighRamStart = 0x1'0000'0000;  // 4 GiB
 
 struct RamRegion {

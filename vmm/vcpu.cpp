@@ -18,17 +18,19 @@ long futex(const std::atomic<std::uint32_t>& word, int operation, std::uint32_t 
   return ::syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, 0);
 }
 
-int kick_signal() { return SIGRTMIN; }
+int kick_signal() {
+  return SIGRTMIN;
+}
 
 // The architectural MSRs a kernel sets; with the ones KVM keeps for its paravirtual clock they let a guest be resumed.
 constexpr std::uint32_t kMsrs[] = {
-    0x10,        // TSC
-    0x174, 0x175, 0x176,  // SYSENTER_CS/ESP/EIP
-    0x1a0,       // MISC_ENABLE
-    0x277,       // PAT
-    0x2ff,       // MTRRdefType
-    0x3b,        // TSC_ADJUST
-    0x6e0,       // TSC_DEADLINE
+    0x10,                                                        // TSC
+    0x174,      0x175,      0x176,                               // SYSENTER_CS/ESP/EIP
+    0x1a0,                                                       // MISC_ENABLE
+    0x277,                                                       // PAT
+    0x2ff,                                                       // MTRRdefType
+    0x3b,                                                        // TSC_ADJUST
+    0x6e0,                                                       // TSC_DEADLINE
     0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,  // EFER, STAR, LSTAR, CSTAR, FMASK
     0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103,              // FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX
     0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04,  // KVM: wall clock, system time, async PF, steal time, PV EOI
@@ -39,7 +41,7 @@ constexpr std::uint32_t kMsrs[] = {
 void install_kick_signal() {
   static std::once_flag once;
   std::call_once(once, [] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     ::sigaction(kick_signal(), &action, nullptr);
   });
@@ -107,7 +109,9 @@ void Vcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Vcpu::request_exit() { __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST); }
+void Vcpu::request_exit() {
+  __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
 
 void Vcpu::signal() {
   if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
@@ -225,7 +229,8 @@ bool Vcpu::handle_exit() {
       end(VcpuEvent::Kind::kFatal, "KVM internal error, suberror " + std::to_string(run_->internal.suberror));
       return false;
     case KVM_EXIT_FAIL_ENTRY:
-      end(VcpuEvent::Kind::kFatal, "the CPU refused to enter the guest, reason " + std::to_string(run_->fail_entry.hardware_entry_failure_reason));
+      end(VcpuEvent::Kind::kFatal,
+          "the CPU refused to enter the guest, reason " + std::to_string(run_->fail_entry.hardware_entry_failure_reason));
       return false;
     default:
       end(VcpuEvent::Kind::kFatal, "unexpected KVM exit reason " + std::to_string(run_->exit_reason));
@@ -238,7 +243,8 @@ void Vcpu::handle_port_io() {
   const auto& io = run_->io;
   auto* data = reinterpret_cast<std::byte*>(run_) + io.data_offset;
   for (std::uint32_t i = 0; i < io.count; ++i, data += io.size) {
-    const bool claimed = io.direction == KVM_EXIT_IO_OUT ? buses_.ports->write(io.port, {data, io.size}) : buses_.ports->read(io.port, {data, io.size});
+    const bool claimed =
+        io.direction == KVM_EXIT_IO_OUT ? buses_.ports->write(io.port, {data, io.size}) : buses_.ports->read(io.port, {data, io.size});
     if (!claimed) counters_.unclaimed.fetch_add(1, std::memory_order_relaxed);
   }
 }

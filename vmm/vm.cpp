@@ -15,7 +15,8 @@ Result<std::unique_ptr<Vm>> Vm::create(const VmOptions& options) {
   vm->kvm_ = std::move(*device);
   const int most = ::ioctl(vm->kvm_.get(), KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
   if (most > 0 && options.cpus > static_cast<unsigned>(most))
-    return fail("this host's KVM runs at most " + std::to_string(most) + " vCPUs in a machine, " + std::to_string(options.cpus) + " were asked for");
+    return fail("this host's KVM runs at most " + std::to_string(most) + " vCPUs in a machine, " + std::to_string(options.cpus) +
+                " were asked for");
   const auto fd = kvm::call(vm->kvm_.get(), KVM_CREATE_VM, 0ul, "KVM_CREATE_VM");
   if (!fd) return fail(fd.error());
   vm->vm_.reset(*fd);
@@ -27,7 +28,9 @@ Result<std::unique_ptr<Vm>> Vm::create(const VmOptions& options) {
   return vm;
 }
 
-Vm::~Vm() { stop(); }
+Vm::~Vm() {
+  stop();
+}
 
 // All of this comes before the first vCPU: a vCPU created earlier would have no in-kernel APIC.
 Result<> Vm::create_chips() {
@@ -132,6 +135,8 @@ bool Vm::freeze(Clock::time_point deadline) {
   }
 }
 
-void Vm::thaw() { gate_.advance(); }
+void Vm::thaw() {
+  gate_.advance();
+}
 
 }  // namespace floe::vmm

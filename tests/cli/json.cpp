@@ -14,14 +14,15 @@ BOOST_AUTO_TEST_CASE(guest_bytes_become_valid_text) {
   BOOST_TEST(json_text("\xc3\xa9") == "\xc3\xa9");
   const std::string replacement = "\xef\xbf\xbd";
   BOOST_TEST(json_text("a\xff\x62") == "a" + replacement + "b");
-  BOOST_TEST(json_text("\xc0\x80") == replacement + replacement);      // overlong
+  BOOST_TEST(json_text("\xc0\x80") == replacement + replacement);                    // overlong
   BOOST_TEST(json_text("\xed\xa0\x80") == replacement + replacement + replacement);  // a surrogate
   BOOST_TEST(json_text("\xf0\x9f\x98") == replacement + replacement + replacement);  // cut short
   BOOST_TEST(printable("a\033[31mb\n") == "a?[31mb?");
 }
 
 BOOST_AUTO_TEST_CASE(pretty_is_the_same_document) {
-  const boost::json::value value = {{"a", {1, 2, 3}}, {"b", {{"c", nullptr}, {"d", "x\"y"}}}, {"e", boost::json::array()}, {"f", boost::json::object()}};
+  const boost::json::value value = {
+      {"a", {1, 2, 3}}, {"b", {{"c", nullptr}, {"d", "x\"y"}}}, {"e", boost::json::array()}, {"f", boost::json::object()}};
   BOOST_TEST((boost::json::parse(pretty_json(value)) == value));
 }
 

@@ -38,7 +38,8 @@ BOOST_AUTO_TEST_CASE(times_have_units_and_bad_ones_are_named) {
 }
 
 BOOST_AUTO_TEST_CASE(a_scheduler_takes_its_words_up_to_the_next_flag_of_floe) {
-  const RunOptions options = parsed({"--cpus", "4", "--scheduler", "scx_simple", "-f", "--slice", "20", "--memory", "1024", "--", "make", "--cpus", "8"});
+  const RunOptions options =
+      parsed({"--cpus", "4", "--scheduler", "scx_simple", "-f", "--slice", "20", "--memory", "1024", "--", "make", "--cpus", "8"});
   BOOST_TEST(options.scheduler == (Words{"scx_simple", "-f", "--slice", "20"}), boost::test_tools::per_element());
   BOOST_TEST(options.command == (Words{"make", "--cpus", "8"}), boost::test_tools::per_element());
   BOOST_TEST(options.cpus == 4u);

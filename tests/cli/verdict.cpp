@@ -7,8 +7,8 @@ using namespace floe::cli;
 BOOST_AUTO_TEST_SUITE(verdict)
 
 BOOST_AUTO_TEST_CASE(of_two_verdicts_the_documented_one_counts) {
-  const Exit order[] = {Exit::kBug,       Exit::kHostCannot,  Exit::kUsage,   Exit::kNoHello,     Exit::kGuestPanic, Exit::kStall, Exit::kScheduler,
-                        Exit::kDeadline, Exit::kCheckFailed, Exit::kSkipped, Exit::kInterrupted, Exit::kPass};
+  const Exit order[] = {Exit::kBug,       Exit::kHostCannot, Exit::kUsage,       Exit::kNoHello, Exit::kGuestPanic,  Exit::kStall,
+                        Exit::kScheduler, Exit::kDeadline,   Exit::kCheckFailed, Exit::kSkipped, Exit::kInterrupted, Exit::kPass};
   for (std::size_t i = 0; i < std::size(order); ++i)
     for (std::size_t j = i + 1; j < std::size(order); ++j) {
       BOOST_TEST((worse({order[i], "first"}, {order[j], "second"}).code == order[i]));
@@ -16,6 +16,8 @@ BOOST_AUTO_TEST_CASE(of_two_verdicts_the_documented_one_counts) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(of_two_equal_ones_the_first_reason_stays) { BOOST_TEST(worse({Exit::kGuestPanic, "the cause"}, {Exit::kGuestPanic, "a consequence"}).reason == "the cause"); }
+BOOST_AUTO_TEST_CASE(of_two_equal_ones_the_first_reason_stays) {
+  BOOST_TEST(worse({Exit::kGuestPanic, "the cause"}, {Exit::kGuestPanic, "a consequence"}).reason == "the cause");
+}
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -129,7 +129,8 @@ class Interruptions(floe.Case):
     def test_sigterm_while_the_guest_boots(self):
         process, children = self.launch()
         host = self.folder / "host-console.log"
-        self.wait_for(lambda: host.exists() and "kvm" in host.read_text(errors="replace") or (self.folder / "console.log").exists(), 60, "the guest's start")
+        started = lambda: host.exists() and "kvm" in host.read_text(errors="replace")
+        self.wait_for(lambda: started() or (self.folder / "console.log").exists(), 60, "the guest's start")
         self.check_stopped(process, children, signal.SIGTERM, 143)
 
     def test_sigint_while_running(self):

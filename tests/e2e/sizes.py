@@ -7,7 +7,8 @@ import floe
 
 class Sizes(floe.Case):
     def check(self, cpus, mib):
-        run = self.floe("--kernel", floe.newest_kernel(), "--cpus", cpus, "--memory", mib, "--duration", "4s", "--boot-timeout", "120s", "--keep-snapshots")
+        machine = ("--kernel", floe.newest_kernel(), "--cpus", cpus, "--memory", mib)
+        run = self.floe(*machine, "--duration", "4s", "--boot-timeout", "120s", "--keep-snapshots")
         self.assertEqual(run.code, 0, run.reason)
         hello = run.manifest["guest"]["hello"]
         self.assertEqual(hello["cpus"], cpus)

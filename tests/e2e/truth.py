@@ -24,7 +24,8 @@ def plain(comm):
 
 class Truth(floe.Case):
     def check(self, kernel, cpus):
-        run = self.floe("--kernel", kernel, "--cpus", cpus, "--memory", 512, "--duration", "60s", "--keep-snapshots", "--", floe.REPORTER, 30, 300)
+        machine = ("--kernel", kernel, "--cpus", cpus, "--memory", 512)
+        run = self.floe(*machine, "--duration", "60s", "--keep-snapshots", "--", floe.REPORTER, 30, 300)
         self.assertEqual(run.code, 0, run.reason)
         reports = parse_reports((self.folder / "workload.log").read_text())
         self.assertEqual(len(reports), 30)
