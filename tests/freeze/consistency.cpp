@@ -155,6 +155,9 @@ BOOST_DATA_TEST_CASE(a_thousand_snapshots_are_each_one_instant, kSources, source
   const unsigned snapshots = source == std::string_view("compare") ? 100 : 1000;
   std::uint64_t last = 0;
   for (unsigned i = 0; i < snapshots; ++i) {
+    // The host's cores may be few: the guest shall get to do something between two snapshots.
+    const std::uint64_t sent = guest.status(0, &tiny_status::sent);
+    BOOST_REQUIRE(guest.wait([&] { return guest.status(0, &tiny_status::sent) >= sent + 2; }));
     receiver.drain();
     const std::uint64_t before = receiver.frames(), bytes_before = receiver.bytes();
     auto taken = recorder.take();
