@@ -59,12 +59,12 @@ std::string to_json(const std::vector<Row>& rows, const Conditions& conditions) 
   for (const Row& row : rows) {
     const auto of = [&row](double Sample::* field) { return json(spread(column(row, field))); };
     const Spread ratio = ratios(row);
-    text += fmt::format(
-        R"({}{{"name":"{}","samples":{},"pause_us":{},"kick_to_park_us":{},"capture_us":{},"thaw_us":{},"baseline_us":{},)"
-        R"("ratio":{{"median":{:.3f},"p10":{:.3f},"p90":{:.3f},"max":{:.3f}}},"dirty_pages":{},"residual_pages":{},"allocations_per_op":{}}})",
-        &row == &rows.front() ? "" : ",", row.name, row.samples.size(), of(&Sample::pause), of(&Sample::park), of(&Sample::capture),
-        of(&Sample::thaw), of(&Sample::baseline), ratio.median, ratio.p10, ratio.p90, ratio.max, of(&Sample::dirty), of(&Sample::residual),
-        of(&Sample::allocations));
+    text += fmt::format(R"({}{{"name":"{}","samples":{},"pause_us":{},"kick_to_park_us":{},"capture_us":{},"thaw_us":{},"baseline_us":{},)"
+                        R"("ratio":{{"median":{:.3f},"p10":{:.3f},"p90":{:.3f},"max":{:.3f}}},)"
+                        R"("dirty_pages":{},"residual_pages":{},"allocations_per_op":{}}})",
+                        &row == &rows.front() ? "" : ",", row.name, row.samples.size(), of(&Sample::pause), of(&Sample::park),
+                        of(&Sample::capture), of(&Sample::thaw), of(&Sample::baseline), ratio.median, ratio.p10, ratio.p90, ratio.max,
+                        of(&Sample::dirty), of(&Sample::residual), of(&Sample::allocations));
   }
   return text + "]}\n";
 }
