@@ -181,6 +181,7 @@ engine::task<> GuestRun::conduct() {
     }
     handle(*event);
   }
+  if (plan_.options.progress) folder_.print(RunFolder::Stream::kErr, "\r\033[K");
   alarms.request_stop();
   const auto alarms_ended = co_await alarms.join();
   (void)alarms_ended;
@@ -239,6 +240,9 @@ void GuestRun::handle(const Event& event) {
     case Event::Kind::kTicksFailed:
       request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, plan_.nested ? 20s : 5s);
       break;
+    case Event::Kind::kProgress:
+      show_progress();
+      break;
     case Event::Kind::kInterrupt:
       conclude({event.code, event.code == Exit::kTerminated ? "stopped by SIGTERM" : "stopped by SIGINT"});
       if (phase_ == Phase::kBooting)
@@ -247,6 +251,15 @@ void GuestRun::handle(const Event& event) {
         request_stop({event.code, ""}, plan_.nested ? 5s : 2s);
       break;
   }
+}
+
+// One line that is written over, on a terminal only.
+void GuestRun::show_progress() {
+  if (phase_ != Phase::kRunning) return folder_.print(RunFolder::Stream::kErr, "\r\033[K");
+  const double seconds = static_cast<double>(elapsed_ms() - *report_.hello_ms) / 1e3;
+  folder_.print(RunFolder::Stream::kErr,
+                fmt::format("\rfloe: {:.0f} s of {}, {}\033[K", seconds, format_duration(plan_.options.duration), series_->summary()));
+  after(1s, Event::Kind::kProgress);
 }
 
 void GuestRun::interrupt(Exit code) {
@@ -355,6 +368,7 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
                                                        static_cast<double>(*report_.hello_ms) / 1e3));
   ticks_->spawn(tick(), "ticks");
   after(plan_.options.duration, Event::Kind::kDurationOver);
+  if (plan_.options.progress) after(1s, Event::Kind::kProgress);
 }
 
 void GuestRun::handle_outcome(std::span<const std::byte> payload) {

@@ -61,6 +61,7 @@ class GuestRun {
       kStopTimeout,
       kPanicTimeout,
       kTicksFailed,
+      kProgress,
       kInterrupt
     } kind = Kind::kOutput;
     vmm::PowerEvent power = vmm::PowerEvent::kPowerOff;
@@ -86,6 +87,7 @@ class GuestRun {
   void after(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> tick();
+  void show_progress();
   void wake_output();
   void note(std::string text);
   std::uint64_t elapsed_ms() const;

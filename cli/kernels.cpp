@@ -1,6 +1,8 @@
 #include "cli/kernels.hpp"
 
+#include <pwd.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +21,11 @@ std::string floe_cache() {
   if (const char* own = std::getenv("FLOE_CACHE"); own && *own) return own;
   if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) return std::string(xdg) + "/floe";
   const char* home = std::getenv("HOME");
-  return std::string(home && *home ? home : "/root") + "/.cache/floe";
+  if (!home || !*home) {
+    const passwd* user = ::getpwuid(::getuid());
+    home = user ? user->pw_dir : "/";
+  }
+  return std::string(home) + "/.cache/floe";
 }
 
 // modules/order where there is one, else the three that kvm-amd has always needed.

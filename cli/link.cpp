@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -49,6 +50,15 @@ bool valid_name(std::string_view name) {
   };
   return std::all_of(name.begin(), name.end(), plain) && name.find("..") == std::string_view::npos &&
          name.find("//") == std::string_view::npos;
+}
+
+bool has_impossible_flags(std::string_view console) {
+  constexpr std::string_view kMark = "EFLAGS: ";
+  for (auto at = console.find(kMark); at != std::string_view::npos; at = console.find(kMark, at + 1)) {
+    const std::string digits(console.substr(at + kMark.size(), 8));
+    if (std::strtoul(digits.c_str(), nullptr, 16) >> 22) return true;
+  }
+  return false;
 }
 
 Result<std::string> find_port(const std::string& name) {
@@ -153,6 +163,16 @@ engine::task<> LinkServer::send_signal(int number) {
   co_return engine::ok;
 }
 
+void LinkServer::append(std::span<const std::byte> payload) {
+  wire::Reader reader(payload);
+  const std::string name = reader.string(kMostName);
+  if (!reader.ok() || !valid_name(name)) return;
+  const auto bytes = payload.subspan(2 + name.size());
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (name == artefact::kConsole && has_impossible_flags(text)) impossible_flags_ = true;
+  folder_.append(name, bytes);
+}
+
 void LinkServer::handle(const wire::Frame& frame) {
   const auto* text = reinterpret_cast<const char*>(frame.payload.data());
   switch (frame.type) {
@@ -162,12 +182,9 @@ void LinkServer::handle(const wire::Frame& frame) {
     case kHello:
       hello_ = true;
       break;
-    case kAppend: {
-      wire::Reader reader(frame.payload);
-      const std::string name = reader.string(kMostName);
-      if (reader.ok() && valid_name(name)) folder_.append(name, frame.payload.subspan(2 + name.size()));
+    case kAppend:
+      append(frame.payload);
       break;
-    }
     case kBegin: {
       const std::string name(text, frame.payload.size());
       file_ = folder_.sink("");

@@ -76,11 +76,14 @@ class LinkServer {
 
   bool ready() const { return ready_; }  // the inner floe reported in
   bool hello() const { return hello_; }  // and so did its guest
+  // The guest's console showed an oops whose EFLAGS has bits above 21 (ID): no CPU can have had them.
+  bool impossible_flags() const { return impossible_flags_; }
   const std::optional<Verdict>& verdict() const { return verdict_; }
   const vmm::wire::Decoder::Stats& stats() const { return decoder_.stats(); }
 
  private:
   void handle(const vmm::wire::Frame& frame);
+  void append(std::span<const std::byte> payload);
 
   int fd_;
   RunFolder& folder_;
@@ -89,8 +92,12 @@ class LinkServer {
   std::unique_ptr<freeze::FileSink> file_;
   bool ready_ = false;
   bool hello_ = false;
+  bool impossible_flags_ = false;
   std::optional<Verdict> verdict_;
 };
+
+// Whether a console text holds "EFLAGS: " with a value whose bits above 21 are set.
+bool has_impossible_flags(std::string_view console);
 
 // The device node of a named virtio port (/dev/vportNpM), found in sysfs.
 Result<std::string> find_port(const std::string& name);

@@ -135,6 +135,7 @@ std::vector<std::string> OuterRun::inner_arguments() const {
                                    folder_.path()};
   if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
+  if (o.progress) args.push_back("--inside-progress");
   if (o.json) args.push_back("--json");
   if (o.quiet) args.push_back("--quiet");
   if (!o.scheduler.empty()) {
@@ -323,7 +324,15 @@ engine::task<Verdict> OuterRun::run() {
     const auto travelled = co_await travel(trip);
     if (travelled.is_error()) co_return Verdict{Exit::kBug, travelled.error().message};
     manifest_written_ = trip.link->verdict().has_value();
-    if (trip.link->verdict()) co_return *trip.link->verdict();
+    if (trip.link->verdict()) {
+      // An oops that no real CPU could have had says nothing about the guest: once more, with the evidence kept.
+      const bool emulators_fault = trip.link->verdict()->code == Exit::kGuestPanic && trip.link->impossible_flags() && !trip.link->hello();
+      if (!emulators_fault || retries_ > 0) co_return *trip.link->verdict();
+      folder_.print(RunFolder::Stream::kErr, "floe: the guest died of EFLAGS that no CPU has: the emulator's fault; starting once more\n");
+      const auto moved = co_await folder_.start_over();
+      if (!moved) co_return *trip.link->verdict();
+      continue;
+    }
     if (interrupted_)
       co_return Verdict{*interrupted_ == SIGTERM ? Exit::kTerminated : Exit::kInterrupted,
                         *interrupted_ == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGINT"};

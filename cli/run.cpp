@@ -216,6 +216,7 @@ Verdict run(std::vector<std::string> words) {
           "Every flag has an environment twin: FLOE_RING_DEPTH=10 is --ring-depth 10.\n\n") +
       kExitCodes);
   if (const auto ended = parse(app, std::move(words))) return *ended;
+  if (!options.inside) options.progress = ::isatty(STDERR_FILENO) && !options.json && !options.quiet;
   auto plan = prepare(std::move(options));
   if (!plan) return plan.error();
   const HostFacts host = examine_host();

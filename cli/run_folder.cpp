@@ -83,6 +83,18 @@ engine::task<> RunFolder::serve() {
   co_return engine::ok;
 }
 
+engine::task<> RunFolder::start_over() {
+  while (queued_bytes() > 0) {
+    const auto slept = co_await engine::sleep_for(std::chrono::milliseconds(5));
+    if (!slept) co_return slept.failure();
+  }
+  co_return set_aside("first-try");
+}
+
+Result<> RunFolder::set_aside(const std::string&) {
+  return fail("this folder cannot be set aside");
+}
+
 void RunFolder::note_error(std::string text) {
   constexpr std::size_t kMostErrors = 64;
   const std::lock_guard lock(mutex_);
@@ -125,6 +137,20 @@ Result<int> LocalFolder::log_fd(const std::string& file) {
   if (!fd) fd.reset(::open((path_ + "/" + file).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (!fd) return fail_errno(errno, path_ + "/" + file);
   return fd.get();
+}
+
+Result<> LocalFolder::set_aside(const std::string& subfolder) {
+  namespace fs = std::filesystem;
+  logs_.clear();  // opened again by their names when something comes
+  std::error_code error;
+  const fs::path aside = fs::path(path_) / subfolder;
+  fs::create_directory(aside, error);
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(path_, error))
+    if (entry.path() != aside) entries.push_back(entry.path());
+  for (const fs::path& entry : entries) fs::rename(entry, aside / entry.filename(), error);
+  if (error) return fail_errno(error.value(), "moving the first try to " + aside.string());
+  return {};
 }
 
 engine::task<> LocalFolder::write(Item item) {

@@ -55,6 +55,9 @@ class RunFolder {
   // Appended or printed, and not yet written. Whoever feeds the folder from a guest looks at this first.
   std::size_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
 
+  // Moves what there is into first-try/, once all of it is written.
+  engine::task<> start_over();
+
   // Whole files in `subfolder` ("": the run's folder itself), for a worker thread. A sink is used by one thread at a time.
   virtual std::unique_ptr<freeze::FileSink> sink(const std::string& subfolder) = 0;
   Result<> write_whole(const std::string& file, std::span<const std::byte> bytes);
@@ -72,6 +75,7 @@ class RunFolder {
     Bytes bytes;
   };
   virtual engine::task<> write(Item item) = 0;
+  virtual Result<> set_aside(const std::string& subfolder);
   void note_error(std::string text);
 
  private:
@@ -94,6 +98,7 @@ class LocalFolder final : public RunFolder {
  private:
   explicit LocalFolder(std::string path) : path_(std::move(path)) {}
   engine::task<> write(Item item) override;
+  Result<> set_aside(const std::string& subfolder) override;
   Result<int> log_fd(const std::string& file);
 
   std::string path_;

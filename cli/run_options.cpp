@@ -52,11 +52,31 @@ std::string environment_name(const CLI::Option& option) {
   return name;
 }
 
-constexpr std::string_view kFlags[] = {"--kernel",     "--initrd",        "--append",         "--add",           "--scheduler",
-                                       "--cpus",       "--memory",        "--duration",       "--boot-timeout",  "--snapshot-hz",
-                                       "--ring-depth", "--ring-bytes",    "--keep-snapshots", "--dump-deadline", "--out",
-                                       "--host",       "--json",          "--quiet",          "--help",          "-h",
-                                       "-q",           "--inside-initrd", "--inside-kernel",  "--inside-retries"};
+constexpr std::string_view kFlags[] = {"--kernel",
+                                       "--initrd",
+                                       "--append",
+                                       "--add",
+                                       "--scheduler",
+                                       "--cpus",
+                                       "--memory",
+                                       "--duration",
+                                       "--boot-timeout",
+                                       "--snapshot-hz",
+                                       "--ring-depth",
+                                       "--ring-bytes",
+                                       "--keep-snapshots",
+                                       "--dump-deadline",
+                                       "--out",
+                                       "--host",
+                                       "--json",
+                                       "--quiet",
+                                       "--help",
+                                       "-h",
+                                       "-q",
+                                       "--inside-initrd",
+                                       "--inside-kernel",
+                                       "--inside-progress",
+                                       "--inside-retries"};
 
 bool is_flag(std::string_view word) {
   const auto name = word.substr(0, word.find('='));
@@ -109,6 +129,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   const auto inside = [&options]() -> RunOptions::Inside& { return options.inside ? *options.inside : options.inside.emplace(); };
   app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
   app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
+  app.add_flag("--inside-progress", options.progress)->group("");
   app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
 }
 

@@ -37,6 +37,7 @@ struct RunOptions {
   HostMode host = HostMode::kAuto;
   bool json = false;
   bool quiet = false;
+  bool progress = false;  // stderr is a terminal
 
   std::uint64_t memory_bytes() const { return memory_mib << 20; }
   std::uint64_t effective_ring_bytes() const;

@@ -1,5 +1,7 @@
 #include "cli/snapshot_series.hpp"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 #include <chrono>
 
@@ -204,6 +206,10 @@ engine::task<> SnapshotSeries::keep() {
   const auto kept = co_await capture_pool_.run(work);
   if (!kept) report_.snapshots.write_error = kept.is_error() ? kept.error().message : "cancelled";
   co_return engine::ok;
+}
+
+std::string SnapshotSeries::summary() const {
+  return fmt::format("{} snapshots in {:.1f} MiB", ring_->size(), static_cast<double>(ring_->bytes()) / 1048576);
 }
 
 void SnapshotSeries::report(RunReport& report) const {

@@ -34,6 +34,7 @@ class SnapshotSeries {
 
   // One snapshot outside the beat: the last state of a guest that crashed.
   engine::task<> take_last();
+  std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
   // Makes sure that the newest snapshot has been read. After tick() and read() ended.
   engine::task<> read_newest();

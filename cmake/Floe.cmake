@@ -49,7 +49,8 @@ function(floe_tests module)
   foreach(source ${sources})
     get_filename_component(suite ${source} NAME_WE)
     add_test(NAME ${module}.${suite} COMMAND test_${module} --run_test=${suite} --log_level=message)
-    set_tests_properties(${module}.${suite} PROPERTIES TIMEOUT 180 LABELS unit SKIP_RETURN_CODE 77)
+    set_tests_properties(${module}.${suite} PROPERTIES TIMEOUT 180 LABELS unit SKIP_RETURN_CODE 77
+                         SKIP_REGULAR_EXPRESSION "skipped: no usable KVM")
   endforeach()
 endfunction()
 

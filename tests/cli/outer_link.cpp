@@ -28,6 +28,18 @@ engine::task<> serve_and_close(cli::link::LinkServer& server, RunFolder& folder)
   co_return engine::ok;
 }
 
+engine::task<> start_over(RunFolder& folder) {
+  engine::scope writing("folder");
+  writing.spawn(folder.serve(), "serve");
+  const auto moved = co_await folder.start_over();
+  folder.append("console.log", "second\n");
+  folder.close();
+  const auto written = co_await writing.join();
+  if (!moved) co_return moved.failure();
+  if (!written) co_return written.failure();
+  co_return engine::ok;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(outer_link)
@@ -37,6 +49,29 @@ BOOST_AUTO_TEST_CASE(a_name_cannot_leave_the_folder) {
   for (const char* bad : {"", "/etc/passwd", "../x", "snapshots/../../x", ".hidden", "a//b", "a b", "a\nb"})
     BOOST_TEST(!link::valid_name(bad));
   BOOST_TEST(!link::valid_name(std::string(300, 'a')));
+}
+
+BOOST_AUTO_TEST_CASE(flags_that_no_cpu_has_are_told_from_those_one_has) {
+  BOOST_TEST(cli::link::has_impossible_flags("RSP: 0018:ff4f4483c07fbb20 EFLAGS: 9f2b7e42\n"));
+  BOOST_TEST(!cli::link::has_impossible_flags("RSP: 0018:ff4f4483c07fbb20 EFLAGS: 00010246\n"));
+  BOOST_TEST(!cli::link::has_impossible_flags("EFLAGS: 00200286 and no more"));
+  BOOST_TEST(!cli::link::has_impossible_flags("EFLAGS: "));
+}
+
+BOOST_AUTO_TEST_CASE(a_first_try_is_set_aside_whole) {
+  auto loop = engine::loop::create();
+  BOOST_REQUIRE(loop.has_value());
+  const std::string path = fresh_folder("aside");
+  auto folder = LocalFolder::create(path);
+  BOOST_REQUIRE(folder.has_value());
+  (*folder)->append("console.log", "first\n");
+  BOOST_TEST((*folder)->write_whole("manifest.json", as_bytes("{}")).has_value());
+  BOOST_TEST((*loop)->run(start_over(**folder)).has_value());
+  BOOST_TEST(read_text(path + "/first-try/console.log").value() == "first\n");
+  BOOST_TEST(read_text(path + "/first-try/manifest.json").value() == "{}");
+  BOOST_TEST(read_text(path + "/console.log").value() == "second\n");
+  folder->reset();
+  std::filesystem::remove_all(path);
 }
 
 BOOST_AUTO_TEST_CASE(files_logs_and_the_verdict_arrive_and_nothing_else_does) {
