@@ -126,7 +126,10 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   for (CLI::Option* option : app.get_options())
     if (option->get_name() != "--help" && option->get_name() != "--scheduler") option->envname(environment_name(*option));
 
-  const auto inside = [&options]() -> RunOptions::Inside& { return options.inside ? *options.inside : options.inside.emplace(); };
+  const auto inside = [&options]() -> InsideOptions& {
+    if (!options.inside) options.inside = InsideOptions();
+    return *options.inside;
+  };
   app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
   app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
   app.add_flag("--inside-progress", options.progress)->group("");

@@ -17,6 +17,13 @@ namespace floe::cli {
 
 enum class HostMode { kAuto, kKvm, kTcg };
 
+// Set by a floe outside on the floe it starts inside the outer machine; not for users.
+struct InsideOptions {
+  std::string initrd;    // packed already: used as it is
+  std::string kernel;    // its path outside
+  unsigned retries = 0;  // outer machines that died before this one
+};
+
 struct RunOptions {
   std::string kernel;
   std::string initrd;
@@ -42,13 +49,7 @@ struct RunOptions {
   std::uint64_t memory_bytes() const { return memory_mib << 20; }
   std::uint64_t effective_ring_bytes() const;
 
-  // Set by a floe outside on the floe it starts inside the outer machine; not for users.
-  struct Inside {
-    std::string initrd;    // packed already: used as it is
-    std::string kernel;    // its path outside
-    unsigned retries = 0;  // outer machines that died before this one
-  };
-  std::optional<Inside> inside;
+  std::optional<InsideOptions> inside;
 };
 
 // Adds the flags of `run` to `app`; parsing fills `options`.

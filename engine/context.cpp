@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/loop.hpp"
+#include "engine/ops.hpp"
 
 namespace floe::engine {
 
@@ -37,7 +38,11 @@ void context::request_stop() {
   for (detail::link* at = roots_.after; at != &roots_; at = at->after) {
     auto* task = reinterpret_cast<detail::promise_base*>(reinterpret_cast<char*>(at) - offsetof(detail::promise_base, root));
     while (task->child != nullptr) task = task->child;
-    if (detail::stop_hook* hook = std::exchange(task->waiting, nullptr)) hook->fire(*hook);
+    if (task->operating != nullptr) {
+      detail::operation::stop(*task);
+    } else if (detail::stop_hook* hook = std::exchange(task->waiting, nullptr)) {
+      hook->fire(*hook);
+    }
   }
   for (detail::link* at = children_.after; at != &children_; at = at->after) static_cast<place*>(at)->self->request_stop();
 }

@@ -21,7 +21,9 @@ inline constexpr nanos kNever = std::numeric_limits<nanos>::max();
 
 namespace detail {
 
-// Something a task waits in and that can be told to stop: a pending operation, a timer, a mailbox.
+class operation;
+
+// Something a task waits in and that can be told to stop: a timer, a mailbox, a worker's job. (Operations of the ring do without one.)
 struct stop_hook {
   using action = void (*)(stop_hook&);
   explicit stop_hook(action what) : fire(what) {}
@@ -55,14 +57,16 @@ struct link {
 // on_done.
 //
 // A context knows only the tasks that were started in it, not each that waits. A stop goes from those down `child` to the one that waits.
-// So an operation costs one store here instead of a place in a list, whose neighbours would be cold.
+// So an operation costs one store here instead of a place in a list, whose neighbours would be cold. Its completion carries the address of
+// the promise, whose first cache line has what resuming needs.
 struct promise_base {
   promise_base* next;  // link of the ready set; of the graveyard after the end
   std::coroutine_handle<> self;
   context* ctx;
   const char* name;
-  promise_base* child = nullptr;  // the task that this one awaits, in the same context
-  stop_hook* waiting = nullptr;   // what this one waits in, if that can be stopped
+  promise_base* child = nullptr;   // the task that this one awaits, in the same context
+  stop_hook* waiting = nullptr;    // what this one waits in, if that can be stopped
+  operation* operating = nullptr;  // or the operation in flight: until its completion, stopped or not
   std::coroutine_handle<> continuation;
   void (*on_done)(promise_base& child, void* owner);  // instead of a continuation: scopes, when_all, run
   void* owner;

@@ -27,6 +27,8 @@ constexpr nanos kNanosPerPass = 200'000;
 // The exact clock costs 23 ns, a resume some 3: it is read once in so many.
 constexpr unsigned kResumesPerClockRead = 8;
 constexpr unsigned kTimedOneByOne = 2;
+// Passes that go to sleep with their submission, after one whose submission completed nothing.
+constexpr unsigned kPassesInDoubt = 64;
 
 constinit thread_local loop* tls_running = nullptr;  // between the start and the end of run()
 constinit thread_local loop* tls_latest = nullptr;   // created or run here last
@@ -181,6 +183,7 @@ void loop::fire_timers() {
 void loop::dispatch_ready(const bool& done) {
   unsigned resumed = 0;
   nanos began = 0;
+  begin_looks(ready_.size());
   while (!ready_.empty() && !done) {
     ++dispatched_;
     resume(ready_.pop(), resumed++);
@@ -189,7 +192,7 @@ void loop::dispatch_ready(const bool& done) {
       break;
     }
   }
-  look_for_last_stall(resumed);
+  end_looks(resumed);
 }
 
 bool loop::slice_over_after(unsigned resumed, nanos& began) const {
@@ -217,27 +220,35 @@ bool loop::slice_is_over() {
     graveyard_ = ended.next;
     ended.self.destroy();
   }
-  // The first few of a pass are timed one by one. In a burst, where each is short or the loop would not get so far, groups are.
-  if (in_this_pass < kTimedOneByOne) {
-    look_for_stall(in_this_pass, in_this_pass + 1);
-  } else if (in_this_pass % recent_.size() == recent_.size() - 1) {
-    look_for_stall(std::max<unsigned>(kTimedOneByOne, in_this_pass + 1 - recent_.size()), in_this_pass + 1);
-  }
+  if (in_this_pass + 1 == next_look_) [[unlikely]]
+    look_for_stall(in_this_pass + 1);
 }
 
 nanos loop::coarse_now() const {
   return options_.clock != nullptr ? options_.clock->now_nanos() : read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
-// Asks whether the tasks that were resumed as numbers `first` to `last` of this pass held the loop too long. The coarse clock (3 ns) moves
-// with the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
-void loop::look_for_stall(unsigned first, unsigned last) {
-  if (options_.stall_threshold.count() == 0 || first >= last) return;
+// When one or two tasks are to run, each is timed by itself. In a burst, where each is short or the loop would not get so far, groups of as
+// many as there are names are: a read of the clock for each would be a tenth of what an operation costs.
+void loop::begin_looks(std::size_t tasks) {
+  looked_ = 0;
+  next_look_ = options_.stall_threshold.count() == 0 ? 0 : tasks <= kTimedOneByOne ? 1 : static_cast<unsigned>(recent_.size());
+}
+
+// Asks whether the tasks that were resumed in this pass since the last look held the loop too long. The coarse clock (3 ns) moves with
+// the scheduler tick, fine enough for a task that held the loop for tens of milliseconds.
+void loop::look_for_stall(unsigned resumed) {
   const nanos now = coarse_now();
   const nanos held = now - last_look_;
   last_look_ = now;
+  const unsigned first = std::exchange(looked_, resumed);
+  next_look_ = resumed + (resumed < kTimedOneByOne ? 1 : static_cast<unsigned>(recent_.size()));
   if (held >= options_.stall_threshold.count()) [[unlikely]]
-    report_stall(held, first, last);
+    report_stall(held, first, resumed);
+}
+
+void loop::end_looks(unsigned resumed) {
+  if (resumed != looked_ && next_look_ != 0) look_for_stall(resumed);
 }
 
 void loop::report_stall(nanos held, unsigned first, unsigned last) {
@@ -252,21 +263,29 @@ void loop::report_stall(nanos held, unsigned first, unsigned last) {
   options_.on_stall({names, nanoseconds(held)});
 }
 
-// The rest of a pass that was not looked at by resume(): its last group, unless that was full.
-void loop::look_for_last_stall(unsigned resumed) {
-  const unsigned group = resumed - resumed % static_cast<unsigned>(recent_.size());
-  look_for_stall(std::max(kTimedOneByOne, group), resumed);
-}
-
 // ---- the ring -----------------------------------------------------------------------------------------------------------------
 
 void loop::look_at_ring() {
   if (ready_.empty() && backlog_.empty() && !ring_->has_completion()) {
-    sleep();
+    if (!completes_at_once()) sleep();
   } else if (ring_->unsubmitted(submissions_) != 0 || ring_->kernel_has_more()) {
     enter(false, kNever);
   }
   if (options_.stall_threshold.count() != 0) last_look_ = coarse_now();  // time in the kernel is nobody's stall
+}
+
+// What is done as soon as it is submitted (a read from the page cache, a nop) needs no sleep, whose announcement costs a full fence. So
+// this is tried for as long as it works, and now and then after it did not: a try in vain costs one system call.
+bool loop::completes_at_once() {
+  if (ring_->unsubmitted(submissions_) == 0) return false;
+  if (doubts_ != 0) {
+    --doubts_;
+    return false;
+  }
+  enter(false, kNever);
+  if (ring_->has_completion()) return true;
+  doubts_ = kPassesInDoubt;
+  return false;
 }
 
 void loop::sleep() {
@@ -320,10 +339,10 @@ void loop::enter(bool wait, nanos deadline) {
     if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
     if (!ring_->has_completion()) sched_yield();
     const detail::completion_queue queue = ring_->completions();
-    while (queue.has_before(queue.newest())) {
-      const io_uring_cqe& entry = queue.oldest();
+    for (unsigned position = queue.oldest(); position != queue.newest(); ++position) {
+      const io_uring_cqe& entry = queue.at(position);
       backlog_.push_back({entry.user_data, entry.res, entry.flags});
-      queue.release();
+      queue.release(position);
     }
     wait = false;
   }
@@ -334,36 +353,51 @@ void loop::walk_completions() {
     const auto taken = std::exchange(backlog_, {});
     for (const backlog_entry& entry : taken) complete(entry.user_data, entry.result, entry.flags);
   }
-  // As many as there are now: what completes meanwhile waits for the next pass. The head is read anew each time, because a task may
-  // fill the submission queue, and a flush may have to take completions away.
+  // As many as there are now: what completes meanwhile waits for the next pass. Straight from the completion into the task, unless a
+  // deadline may say otherwise or the pass has had its share.
   const detail::completion_queue queue = ring_->completions();
+  const unsigned begin = queue.oldest();
   const unsigned end = queue.newest();
-  const unsigned straight = deadline_contexts_ == 0 ? kResumesPerPass : 0;
+  const unsigned straight = begin + (deadline_contexts_ == 0 ? std::min(end - begin, kResumesPerPass) : 0);
+  unsigned position = begin;
   unsigned resumed = 0;
-  while (queue.has_before(end)) {
-    const io_uring_cqe& entry = queue.oldest();
+  begin_looks(end - begin);
+  while (position != straight && backlog_.empty()) {
+    const io_uring_cqe& entry = queue.at(position);
     const std::uint64_t user_data = entry.user_data;
     const int result = entry.res;
     const unsigned flags = entry.flags;
-    queue.release();
-    // Straight from the completion into the task, unless a deadline may say otherwise or the pass has had its share.
-    const bool simple = (user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation);
-    if (simple && resumed < straight) [[likely]] {
-      resume(reinterpret_cast<detail::operation*>(user_data)->complete(result), resumed++);
+    queue.release(position++);
+    // The next task's frame, most often; where there is no next completion an old address, which does no harm.
+    __builtin_prefetch(reinterpret_cast<const void*>(queue.at(position).user_data));
+    if ((user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation)) [[likely]] {
+      auto& task = *reinterpret_cast<promise_base*>(user_data);
+      detail::operation::complete(task, result);
+      resume(task, resumed++);
     } else {
       complete(user_data, result, flags);
     }
   }
   counters_.from_completion += resumed;
-  look_for_last_stall(resumed);
+  end_looks(resumed);
+  // With a backlog, a task filled the submission queue, and the flush that followed had to take the rest of the completions away.
+  while (position != end && backlog_.empty()) {
+    const io_uring_cqe& entry = queue.at(position);
+    const backlog_entry read{entry.user_data, entry.res, entry.flags};
+    queue.release(position++);
+    complete(read.user_data, read.result, read.flags);
+  }
 }
 
 void loop::complete(std::uint64_t user_data, int result, unsigned flags) {
   ++others_completed_;
   void* const whose = reinterpret_cast<void*>(user_data & ~detail::kTagMask);
   switch (static_cast<detail::tag>(user_data & detail::kTagMask)) {
-    case detail::tag::operation:
-      return make_ready(static_cast<detail::operation*>(whose)->complete(result));
+    case detail::tag::operation: {
+      auto& task = *static_cast<promise_base*>(whose);
+      detail::operation::complete(task, result);
+      return make_ready(task);
+    }
     case detail::tag::stream:
       static_cast<detail::stream_base*>(whose)->on_completion(result, flags);
       return;

@@ -188,14 +188,16 @@ class loop {
   void fire_timers();
   void dispatch_ready(const bool& done);
   void look_at_ring();
+  bool completes_at_once();
   void sleep();
   void spin_until(nanos at);
   void enter(bool wait, nanos deadline);
   void walk_completions();
   void complete(std::uint64_t user_data, int result, unsigned flags);
   void resume(detail::promise_base& task, unsigned in_this_pass);
-  void look_for_stall(unsigned first, unsigned last);
-  void look_for_last_stall(unsigned resumed);
+  void begin_looks(std::size_t tasks);
+  void look_for_stall(unsigned resumed);
+  void end_looks(unsigned resumed);
   void report_stall(nanos held, unsigned first, unsigned last);
   void inject_stop();
   nanos coarse_now() const;
@@ -215,6 +217,9 @@ class loop {
   mutable nanos rough_now_ = 0;
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
+  unsigned doubts_ = 0;
+  unsigned looked_ = 0;     // of this pass's resumes, those whose time is accounted for
+  unsigned next_look_ = 0;  // read the clock after this many
   std::uint64_t suspensions_ = 0;
   std::uint64_t stop_at_suspension_ = 0;
   std::uint64_t operations_until_failure_ = 0;

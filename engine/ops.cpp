@@ -64,10 +64,9 @@ bool operation::may_start(promise_base& task, opcode op) {
   return false;
 }
 
-void operation::on_stop(stop_hook& hook) {
-  auto& self = static_cast<operation&>(hook);
-  self.stopped_ = 1;
-  self.waiter_->ctx->owner().submit_cancel(&self, tag::operation);
+void operation::stop(promise_base& task) {
+  task.operating->stopped_ = 1;
+  task.ctx->owner().submit_cancel(&task, tag::operation);
 }
 
 failure_t operation::explain(const request& what) const {

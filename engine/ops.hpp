@@ -21,6 +21,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "base/fd.hpp"
@@ -37,23 +38,25 @@ inline constexpr std::uint64_t kCurrentPosition = ~std::uint64_t{0};
 
 namespace detail {
 
-class operation : private stop_hook {
+class operation {
  public:
-  operation() : stop_hook(&operation::on_stop) {}
+  operation() = default;
+  operation(const operation&) = delete;
+  operation& operator=(const operation&) = delete;
   ~operation() {
-    if (waiter_ != nullptr) [[unlikely]]
-      broken("an operation was destroyed while the kernel works on it", waiter_->name);
+    if (result_ == kInFlight) [[unlikely]]
+      broken("an operation was destroyed while the kernel works on it");
   }
   bool await_ready() const noexcept { return false; }
 
-  // The loop's side: stores what the kernel said, hands back whom to resume.
-  promise_base& complete(int result) {
-    result_ = result;
-    promise_base& waiter = *waiter_;
-    waiter_ = nullptr;
-    waiter.waiting = nullptr;
-    return waiter;
+  // The loop's side: the task may go on, with what the kernel said.
+  static void complete(promise_base& task, int result) {
+    operation& ended = *task.operating;
+    task.operating = nullptr;
+    ended.result_ = result;
   }
+  // Asks the kernel to cancel the operation that the task waits for.
+  static void stop(promise_base& task);
 
  protected:
   // Inlined into the awaiting coroutine up to the store of the submission entry: this, and the resume straight from the completion, are
@@ -65,22 +68,22 @@ class operation : private stop_hook {
     if (ctx.stop_requested() || owner.entry_needs_care()) [[unlikely]] {
       if (!may_start(task, What::kOp)) return false;
     }
-    waiter_ = &task;
-    task.waiting = this;
-    what.to_request().write(owner.take_entry(), address_of(this) | static_cast<std::uint64_t>(tag::operation));
+    result_ = kInFlight;
+    task.operating = this;
+    what.to_request().write(owner.take_entry(), address_of(&task) | static_cast<std::uint64_t>(tag::operation));
     return true;
   }
   bool ended_well() const { return result_ >= 0; }
   failure_t explain(const request& what) const;
 
-  int result_;
+  std::int32_t result_ = 0;
 
  private:
+  static constexpr std::int32_t kInFlight = std::numeric_limits<std::int32_t>::min();  // no errno is that big
+
   bool may_start(promise_base& task, opcode op);
-  static void on_stop(stop_hook& hook);
 
   std::int32_t stopped_ = 0;
-  promise_base* waiter_ = nullptr;
 };
 
 // What an operation has to remember until it is submitted, and for its error message.

@@ -85,7 +85,8 @@ struct submission_queue {
   unsigned mask = 0;
 };
 
-// The low bits of user_data say whose completion it is; the rest is the address of that.
+// The low bits of user_data say whose completion it is; the rest is the address of that: for an operation, of the promise that waits for
+// it.
 enum class tag : std::uint64_t { operation = 0, stream = 1, doorbell = 2, ignored = 3 };
 inline constexpr std::uint64_t kTagMask = 7;
 

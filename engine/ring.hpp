@@ -28,11 +28,10 @@ struct completion_queue {
   unsigned mask = 0;
 
   unsigned newest() const { return __atomic_load_n(tail, __ATOMIC_ACQUIRE); }
-  // Are there completions before `end`, a value of newest()?
-  bool has_before(unsigned end) const { return static_cast<int>(end - *head) > 0; }
+  unsigned oldest() const { return *head; }
   // To be read before release() gives its place back.
-  const io_uring_cqe& oldest() const { return entries[*head & mask]; }
-  void release() const { __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE); }
+  const io_uring_cqe& at(unsigned position) const { return entries[position & mask]; }
+  void release(unsigned position) const { __atomic_store_n(head, position + 1, __ATOMIC_RELEASE); }
 };
 
 class ring {
@@ -72,6 +71,7 @@ class ring {
   int enter_kernel(unsigned submit, bool wait, nanos deadline) const;
   int raw_enter(unsigned submit, unsigned wait_for, unsigned flags, const void* arg, std::size_t size) const;
   bool probe_absolute_wait() const;
+  void restore_header(const io_uring_params& params);
 
   io_uring ring_{};
   completion_queue completions_;

@@ -142,7 +142,6 @@ int main(int count, char** arguments) {
   const settings how = parse(count, arguments);
   engine::loop_options options;
   options.on_stall = [](const engine::stall&) {};  // a bench is one long stall
-  if (std::getenv("NOSTALL")) options.stall_threshold = {};
   auto made = engine::loop::create(options);
   if (!made) {
     fmt::print(stderr, "bench_engine: {}\n", made.error().message);
