@@ -9,6 +9,7 @@
 // receives at a time. Posting to a mailbox must have ended before it is destroyed; it may outlive its loop.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <coroutine>
 #include <cstddef>
@@ -16,6 +17,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "engine/context.hpp"
@@ -53,38 +55,47 @@ loop& current_loop();
 Error mailbox_closed();
 
 // Nodes go back and forth between threads without malloc: each thread has a private list, and takes everybody's returned nodes at once when
-// it is empty (taking all at once is what makes a lock-free list safe from ABA).
+// it is empty (taking all at once is what makes a lock-free list safe from ABA). New ones are made only when more items are on their way
+// than ever before.
 template <class Node>
 class node_cache {
  public:
   static Node* take() {
-    list& own = local();
-    if (own.head == nullptr) {
-      own.head = returned_.exchange(nullptr, std::memory_order_acquire);
-      if (own.head == nullptr) return new Node;
-    }
-    Node* node = own.head;
-    own.head = node->after;
+    Node* const node = own_;
+    if (node == nullptr) [[unlikely]]
+      return take_returned();
+    own_ = node->after;
     return node;
   }
-  static void give(Node* node) {
+  // A chain from `first` to `last`.
+  static void give(Node* first, Node* last) {
     Node* top = returned_.load(std::memory_order_relaxed);
     do {
-      node->after = top;
-    } while (!returned_.compare_exchange_weak(top, node, std::memory_order_release, std::memory_order_relaxed));
+      last->after = top;
+    } while (!returned_.compare_exchange_weak(top, first, std::memory_order_release, std::memory_order_relaxed));
   }
 
  private:
-  struct list {
-    Node* head = nullptr;
-    ~list() {
-      while (head != nullptr) give(std::exchange(head, head->after));  // a thread that ends leaves its nodes to the others
+  struct leaver {
+    bool here = false;
+    ~leaver() {  // a thread that ends leaves its nodes to the others
+      Node* const first = std::exchange(own_, nullptr);
+      if (first == nullptr) return;
+      Node* last = first;
+      while (last->after != nullptr) last = last->after;
+      give(first, last);
     }
   };
-  static list& local() {
-    static thread_local list own;
-    return own;
+  [[gnu::noinline]] static Node* take_returned() {
+    static thread_local leaver at_exit;
+    at_exit.here = true;
+    Node* const node = returned_.exchange(nullptr, std::memory_order_acquire);
+    if (node == nullptr) return new Node;
+    own_ = node->after;
+    return node;
   }
+
+  static inline constinit thread_local Node* own_ = nullptr;
   static inline std::atomic<Node*> returned_{nullptr};
 };
 
@@ -99,23 +110,25 @@ class mailbox : private detail::mailbox_base {
   explicit mailbox(loop& owner, std::size_t capacity = kUnbounded) : mailbox_base(owner), capacity_(capacity) {}
   ~mailbox() override {
     while (node* item = pop()) discard(item);
+    give_back();
   }
 
   // Any thread. False: refused (closed or full), and counted.
   bool post(T item) {
-    if (closed_.load(std::memory_order_acquire) || size_.fetch_add(1, std::memory_order_relaxed) >= capacity_) {
-      if (!closed_.load(std::memory_order_relaxed)) size_.fetch_sub(1, std::memory_order_relaxed);
-      refused_.fetch_add(1, std::memory_order_relaxed);
-      return false;
+    if (closed_.load(std::memory_order_acquire)) return refuse();
+    const std::uint64_t before = posted_.fetch_add(1, std::memory_order_relaxed);
+    if (capacity_ != kUnbounded && is_full(before)) {
+      posted_.fetch_sub(1, std::memory_order_relaxed);
+      return refuse();
     }
-    node* fresh = cache::take();
+    node* const fresh = cache::take();
     fresh->item = std::move(item);
     node* top = incoming_.load(std::memory_order_relaxed);
     do {
       fresh->after = top;
-    } while (!incoming_.compare_exchange_weak(top, fresh, std::memory_order_release, std::memory_order_relaxed));
-    posted_.fetch_add(1, std::memory_order_relaxed);
-    announce();
+    } while (!incoming_.compare_exchange_weak(top, fresh, std::memory_order_acq_rel, std::memory_order_relaxed));
+    // Whoever put the item below this one has announced it, or is about to: the receiver waits only when it has found the stack empty.
+    if (top == nullptr) announce();
     return true;
   }
 
@@ -123,7 +136,10 @@ class mailbox : private detail::mailbox_base {
   void close() {
     if (!closed_.exchange(true, std::memory_order_acq_rel)) announce();
   }
-  std::size_t size() const { return size_.load(std::memory_order_relaxed); }
+  std::size_t size() const {
+    const std::uint64_t taken = taken_.load(std::memory_order_acquire);  // first: what is taken was posted
+    return static_cast<std::size_t>(posted_.load(std::memory_order_relaxed) - taken);
+  }
   std::uint64_t posted() const { return posted_.load(std::memory_order_relaxed); }
   std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
@@ -180,22 +196,51 @@ class mailbox : private detail::mailbox_base {
   }
   node* pop() {
     collect();
-    if (outgoing_ == nullptr) return nullptr;
+    if (outgoing_ == nullptr) {
+      give_back();
+      return nullptr;
+    }
     return std::exchange(outgoing_, outgoing_->after);
   }
   void discard(node* used) {
-    size_.fetch_sub(1, std::memory_order_relaxed);
-    used->item = T();
-    cache::give(used);
+    taken_.store(taken_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    if constexpr (!std::is_trivially_destructible_v<T>) used->item = T();
+    if (used_ == nullptr) last_used_ = used;
+    used->after = std::exchange(used_, used);
+    if (++used_count_ >= kReturnedAtOnce || outgoing_ == nullptr) give_back();
+  }
+  void give_back() {
+    if (used_ != nullptr) cache::give(std::exchange(used_, nullptr), last_used_);
+    used_count_ = 0;
+  }
+  // Others may have posted, and the receiver taken, more than `before` meanwhile.
+  bool is_full(std::uint64_t before) const {
+    const std::uint64_t taken = taken_.load(std::memory_order_relaxed);
+    return before >= taken && before - taken >= capacity_;
+  }
+  bool refuse() {
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    return false;
   }
 
+  static constexpr unsigned kReturnedAtOnce = 32;
+
+  // What senders write and what the loop writes lie on lines of their own. (By a gap: a mailbox may be a local of a coroutine, whose frame
+  // is not aligned to a line.)
+  using gap = std::array<std::byte, 64>;
+
   std::size_t capacity_;
-  std::atomic<node*> incoming_{nullptr};
-  std::atomic<std::size_t> size_{0};
-  std::atomic<std::uint64_t> posted_{0};
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<bool> closed_{false};
+  [[maybe_unused]] gap before_senders_;
+  std::atomic<node*> incoming_{nullptr};
+  std::atomic<std::uint64_t> posted_{0};
+  [[maybe_unused]] gap after_senders_;
+  std::atomic<std::uint64_t> taken_{0};
   node* outgoing_ = nullptr;
+  node* used_ = nullptr;
+  node* last_used_ = nullptr;
+  unsigned used_count_ = 0;
 };
 
 }  // namespace floe::engine

@@ -1,5 +1,6 @@
 #include "engine/mailbox.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -40,6 +41,17 @@ task<int> receive_one(engine::mailbox<int>& box) {
   const auto got = co_await box.receive();
   if (!got) co_return got.failure();
   co_return *got;
+}
+
+task<int> count_all(engine::mailbox<int>& box, std::size_t& most) {
+  int count = 0;
+  for (;;) {
+    const auto got = co_await box.receive();
+    if (!got) break;
+    ++count;
+    most = std::max(most, box.size());
+  }
+  co_return count;
 }
 
 task<void> stop_a_receiver(engine::mailbox<int>& box) {
@@ -132,6 +144,33 @@ BOOST_AUTO_TEST_CASE(a_bound_refuses_and_counts) {
   BOOST_TEST(*on->run(receive_one(box)) == 2);
   BOOST_TEST(*on->run(receive_one(box)) == 4);
   BOOST_TEST(on->run(receive_one(box)).is_error());
+}
+
+// Senders that race with the receiver for the last place: what is accepted arrives, what is not is counted, and never more is inside than
+// may be.
+BOOST_AUTO_TEST_CASE(a_bound_holds_against_several_threads) {
+  constexpr int kEach = 20'000;
+  const auto on = make_loop();
+  engine::mailbox<int> box(8);
+  std::atomic<int> accepted{0};
+  std::vector<std::thread> senders;
+  for (int sender = 0; sender < 3; ++sender) {
+    senders.emplace_back([&box, &accepted] {
+      for (int number = 0; number < kEach; ++number) accepted += box.post(number) ? 1 : 0;
+    });
+  }
+  std::thread closer([&] {
+    for (std::thread& sender : senders) sender.join();
+    box.close();
+  });
+  std::size_t most = 0;
+  const auto received = on->run(count_all(box, most));
+  closer.join();
+  BOOST_TEST(*received == accepted.load());
+  BOOST_TEST(most <= 8U + 3U);  // a refusal in progress counts for a moment
+  BOOST_TEST(box.posted() == static_cast<std::uint64_t>(accepted.load()));
+  BOOST_TEST(box.posted() + box.refused() == 3U * kEach);
+  BOOST_TEST(box.size() == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_receiver_loses_nothing) {
