@@ -1,8 +1,6 @@
 #include "cli/command.hpp"
+#include "cli/cli11.hpp"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cstring>
 #include <iostream>

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
 #include <boost/json.hpp>
 
 #include "base/file.hpp"
+#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/host.hpp"
 #include "cli/json.hpp"

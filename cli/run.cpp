@@ -4,9 +4,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-
 #include "base/file.hpp"
+#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/guest_run.hpp"
 #include "cli/host.hpp"

@@ -1,10 +1,8 @@
 #include "cli/run_options.hpp"
+#include "cli/cli11.hpp"
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>

@@ -1,10 +1,10 @@
 // `floe show SNAPSHOT`: what a kept snapshot says of its kernel, read from its memory alone.
 #include <fmt/format.h>
 
-#include <CLI/App.hpp>
 #include <boost/json.hpp>
 #include <ctime>
 
+#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/json.hpp"
 #include "freeze/snapshot_file.hpp"

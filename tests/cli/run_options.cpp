@@ -1,6 +1,6 @@
 #include "cli/run_options.hpp"
+#include "cli/cli11.hpp"
 
-#include <CLI/App.hpp>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 
