@@ -6,8 +6,8 @@
 
 namespace floe::bench {
 
-// liburing with the best flags it can set up (SINGLE_ISSUER, DEFER_TASKRUN, registered ring; not NO_SQARRAY, which 2.3 breaks and the engine
-// uses): fill the depth, submit and wait, drain.
+// liburing with the best flags it can set up (SINGLE_ISSUER, DEFER_TASKRUN, registered ring; not NO_SQARRAY, which 2.3 breaks and the
+// engine uses): fill the depth, submit and wait, drain.
 class bare_ring {
  public:
   bare_ring();
