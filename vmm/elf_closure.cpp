@@ -310,6 +310,8 @@ Result<std::string> find_program(const std::string& program) {
   if (program.find('/') != std::string::npos) {
     auto path = absolute(program);
     if (::access(path.c_str(), F_OK) != 0) return fail_errno(errno, path);
+    std::error_code ignored;
+    if (!fs::is_regular_file(path, ignored)) return fail(Error(EACCES, path + ": not a regular file, so no program"));
     return path;
   }
   const char* path = std::getenv("PATH");

@@ -171,6 +171,8 @@ Result<> Initramfs::make_parents(const std::string& path) {
 Result<> Initramfs::insert(const std::string& path, Entry entry) {
   auto resolved = resolve(path);
   if (!resolved) return fail(std::move(resolved.error()));
+  if (resolved->substr(0, 1) == "/" && resolved->substr(1) == kTrailer)
+    return fail(*resolved + ": the kernel takes this name for the end of the archive");
   if (resolved->empty()) return S_ISDIR(entry.mode) ? Result<>() : fail("/ of the initramfs can only be a directory");
   if (const auto known = entries_.find(*resolved); known != entries_.end()) {
     Entry& old = known->second;
@@ -302,6 +304,9 @@ Result<> Initramfs::add_host_tree(const std::string& path) {
 Result<> Initramfs::add_path(const std::string& host_path) {
   auto path = place(host_path);
   if (!path) return fail(std::move(path.error()));
+  for (const std::string_view hidden : {"/proc", "/sys", "/dev"})
+    if (path->starts_with(hidden) && (path->size() == hidden.size() || (*path)[hidden.size()] == '/'))
+      return fail(*path + ": the guest mounts a " + std::string(hidden) + " of its own there, which would hide it");
   if (auto r = add_host_entry(*path); !r) return r;
   std::error_code ignored;
   return fs::is_directory(*path, ignored) ? add_host_tree(*path) : Result<>();

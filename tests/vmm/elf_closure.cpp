@@ -57,6 +57,14 @@ BOOST_AUTO_TEST_CASE(a_name_is_searched_in_path) {
   BOOST_TEST(mentions(refusal("no-such-program-here"), "no-such-program-here: no such program in PATH"));
 }
 
+BOOST_AUTO_TEST_CASE(what_is_no_file_is_no_program) {
+  for (const char* path : {"/dev/zero", "/etc"}) {
+    const auto closure = program_closure(path);
+    BOOST_REQUIRE(!closure);
+    BOOST_TEST(closure.error().message.find(path) != std::string::npos);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_static_program_needs_nothing) {
   const Folder folder;
   const auto program = folder.write("static", floe::vmm::guest_init_binary());

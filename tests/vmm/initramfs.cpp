@@ -243,6 +243,14 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_named) {
   if (::access(secret.c_str(), R_OK) != 0) BOOST_TEST(mentions(refusal(archive.add_path(folder.path() + "/tree")), secret));
 }
 
+BOOST_AUTO_TEST_CASE(what_the_guest_could_not_see_is_refused) {
+  Initramfs archive;
+  BOOST_TEST(!archive.add_file("/TRAILER!!!", {}).has_value());  // the unpacker would stop there
+  BOOST_TEST(archive.add_file("/etc/TRAILER!!!", {}).has_value());
+  BOOST_TEST(!archive.add_path("/proc/self/status").has_value());
+  BOOST_TEST(!archive.add_path("/dev/null").has_value());
+}
+
 BOOST_AUTO_TEST_CASE(size_is_bounded) {
   const Folder folder;
   const auto huge = folder.write("huge", "");

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -20,6 +21,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -391,12 +394,35 @@ void Init::run() {
 }  // namespace
 }  // namespace floe::vmm::guest
 
+namespace {
+
+// A fault of init itself must not become "Attempted to kill init", which would be told as the guest's panic. Nothing here allocates.
+void crashed(int) {
+  static constexpr char kText[] = "<3>floe-init: bug: init crashed; powering off\n";
+  for (const char* path : {"/dev/kmsg", "/dev/console"}) {
+    const int fd = ::open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    [[maybe_unused]] const auto written = ::write(fd, kText, sizeof kText - 1);
+  }
+  ::sync();
+  ::reboot(RB_POWER_OFF);
+  for (;;) ::pause();
+}
+
+void install_crash_handlers() {
+  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) ::signal(number, crashed);
+  std::set_terminate([] { crashed(0); });
+  std::set_new_handler([] { crashed(0); });
+}
+
+}  // namespace
+
 int main() {
   if (::getpid() != 1) {
     static constexpr char kText[] = "floe-guest-init is the first program of a floe guest; it does nothing elsewhere\n";
     [[maybe_unused]] const auto written = ::write(2, kText, sizeof kText - 1);
     return 2;
   }
+  install_crash_handlers();
   static floe::vmm::guest::Init init;
   init.run();
 }
