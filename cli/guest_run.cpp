@@ -141,8 +141,9 @@ void GuestRun::wake_output() {
   if (!output_announced_.exchange(true, std::memory_order_acq_rel)) events_.post({});
 }
 
+// What comes out of the ports after the guest was stopped sets no alarm any more.
 void GuestRun::after(std::chrono::nanoseconds delay, Event::Kind kind) {
-  alarms_->spawn(alarm(delay, kind), "alarm");
+  if (alarms_) alarms_->spawn(alarm(delay, kind), "alarm");
 }
 
 engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind) {
