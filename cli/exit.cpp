@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 
 #include "cli/json.hpp"
 
@@ -19,6 +20,11 @@ auto rank(Exit code) {
 }
 
 }  // namespace
+
+Verdict stopped_by(int signal_number) {
+  if (signal_number == SIGTERM) return {Exit::kTerminated, "stopped by SIGTERM"};
+  return {Exit::kInterrupted, "stopped by SIGINT"};
+}
 
 Verdict worse(Verdict a, Verdict b) {
   return rank(b.code) < rank(a.code) ? b : a;

@@ -27,6 +27,9 @@ struct Verdict {
   std::string reason;
 };
 
+// The verdict of a run that SIGINT or SIGTERM stopped.
+Verdict stopped_by(int signal_number);
+
 // Of two verdicts that both hold, the one that counts: 70 71 2 7 6 5 3 8 1 4 130/143 0.
 Verdict worse(Verdict a, Verdict b);
 

@@ -47,18 +47,22 @@ bool succeeded(const wire::Outcome& outcome) {
 
 }  // namespace
 
-GuestRun::GuestRun(const RunPlan& plan, RunFolder& folder) : plan_(plan), folder_(folder) {
+RunReport report_of(const RunPlan& plan) {
   const RunOptions& options = plan.options;
-  report_.kernel_path = plan.kernel.path;
-  report_.kernel_hash = hash_text(plan.kernel.bytes);
-  report_.command_line = plan.command_line;
-  report_.command = options.command;
-  report_.scheduler = options.scheduler;
-  report_.cpus = options.cpus;
-  report_.memory_mib = options.memory_mib;
-  report_.host_mode = plan.nested ? "tcg" : "kvm";
-  report_.host_retries = options.inside ? options.inside->retries : 0;
+  RunReport report;
+  report.kernel_path = plan.kernel.path;
+  report.kernel_hash = hash_text(plan.kernel.bytes);
+  report.command_line = plan.command_line;
+  report.command = options.command;
+  report.scheduler = options.scheduler;
+  report.cpus = options.cpus;
+  report.memory_mib = options.memory_mib;
+  report.host_mode = plan.nested ? "tcg" : "kvm";
+  report.host_retries = options.inside ? options.inside->retries : 0;
+  return report;
 }
+
+GuestRun::GuestRun(const RunPlan& plan, RunFolder& folder) : plan_(plan), folder_(folder), report_(report_of(plan)) {}
 
 GuestRun::~GuestRun() {
   if (vm_) vm_->stop();
@@ -230,7 +234,7 @@ void GuestRun::handle(const Event& event) {
                                                artefact::kConsole)});
       break;
     case Event::Kind::kDurationOver:
-      if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, plan_.nested ? 20s : 5s);
+      if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
       break;
     case Event::Kind::kStopTimeout:
       if (phase_ == Phase::kStopping) phase_ = Phase::kEnded;
@@ -239,17 +243,17 @@ void GuestRun::handle(const Event& event) {
       went_down({Exit::kGuestPanic, report_.panic});
       break;
     case Event::Kind::kTicksFailed:
-      request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, plan_.nested ? 20s : 5s);
+      request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, stop_grace());
       break;
     case Event::Kind::kProgress:
       show_progress();
       break;
     case Event::Kind::kInterrupt:
-      conclude({event.code, event.code == Exit::kTerminated ? "stopped by SIGTERM" : "stopped by SIGINT"});
+      conclude(stopped_by(event.signal_number));
       if (phase_ == Phase::kBooting)
         phase_ = Phase::kEnded;
       else
-        request_stop({event.code, ""}, plan_.nested ? 5s : 2s);
+        request_stop(stopped_by(event.signal_number), plan_.nested ? 5s : 2s);
       break;
   }
 }
@@ -263,10 +267,10 @@ void GuestRun::show_progress() {
   after(1s, Event::Kind::kProgress);
 }
 
-void GuestRun::interrupt(Exit code) {
+void GuestRun::interrupt(int signal_number) {
   Event event;
   event.kind = Event::Kind::kInterrupt;
-  event.code = code;
+  event.signal_number = signal_number;
   events_.post(std::move(event));
 }
 
@@ -383,7 +387,7 @@ void GuestRun::handle_outcome(std::span<const std::byte> payload) {
   if (!succeeded(*report_.command_outcome))
     verdict = {Exit::kCheckFailed, fmt::format("{} {}", plan_.options.command.empty() ? "COMMAND" : plan_.options.command.front(),
                                                describe(*report_.command_outcome))};
-  if (phase_ == Phase::kRunning) request_stop(verdict, plan_.nested ? 20s : 5s);
+  if (phase_ == Phase::kRunning) request_stop(verdict, stop_grace());
 }
 
 void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
@@ -392,7 +396,7 @@ void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
   if (succeeded(*report_.scheduler_outcome)) return;  // a clean unregister
   request_stop({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
                                               describe(*report_.scheduler_outcome))},
-               plan_.nested ? 20s : 5s);
+               stop_grace());
 }
 
 void GuestRun::handle_power(vmm::PowerEvent event) {
@@ -433,6 +437,11 @@ void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
 void GuestRun::note(std::string text) {
   constexpr std::size_t kMostNotes = 100;
   if (report_.notes.size() < kMostNotes) report_.notes.push_back(std::move(text));
+}
+
+// How long the guest's init gets for an orderly end.
+std::chrono::nanoseconds GuestRun::stop_grace() const {
+  return plan_.nested ? 20s : 5s;
 }
 
 void GuestRun::conclude(Verdict verdict) {

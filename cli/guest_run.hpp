@@ -35,6 +35,9 @@ struct RunPlan {
   bool nested = false;  // inside the outer machine of --host tcg: everything takes longer
 };
 
+// What a run is before it began: the part of its report that follows from the plan.
+RunReport report_of(const RunPlan& plan);
+
 class GuestRun {
  public:
   // `plan` and `folder` outlive the run.
@@ -44,8 +47,8 @@ class GuestRun {
   // Runs the guest and fills the report. Ends in every case; the only error is one of the engine itself.
   engine::task<> run();
 
-  // From the same thread: the first asks the run to stop as `code` (130 or 143).
-  void interrupt(Exit code);
+  // From the same thread: asks the run to stop, for this signal.
+  void interrupt(int signal_number);
 
   RunReport& report() { return report_; }
 
@@ -66,7 +69,7 @@ class GuestRun {
     } kind = Kind::kOutput;
     vmm::PowerEvent power = vmm::PowerEvent::kPowerOff;
     vmm::VcpuEvent vcpu;
-    Exit code = Exit::kInterrupted;
+    int signal_number = 0;
   };
 
   Result<> start_machine();
@@ -83,6 +86,7 @@ class GuestRun {
   void handle_power(vmm::PowerEvent event);
   void went_down(Verdict verdict);
   void request_stop(Verdict verdict, std::chrono::nanoseconds grace);
+  std::chrono::nanoseconds stop_grace() const;
   void conclude(Verdict verdict);
   void after(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);

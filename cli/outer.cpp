@@ -17,7 +17,6 @@
 #include <cstring>
 
 #include "base/file.hpp"
-#include "cli/kernels.hpp"
 #include "vmm/initramfs.hpp"
 #include "vmm/xz.hpp"
 
@@ -150,8 +149,6 @@ std::vector<std::string> OuterRun::inner_arguments() const {
 }
 
 Result<std::vector<std::byte>> OuterRun::pack() const {
-  const auto kernel = outer_kernel();
-  if (!kernel) return fail(kernel.error());
   vmm::Initramfs archive;
   archive.add_device("/dev/console", S_IFCHR | 0600, 5, 1);
   const std::string self = "/proc/self/exe";
@@ -162,12 +159,12 @@ Result<std::vector<std::byte>> OuterRun::pack() const {
   const auto added = archive.add_program(program);
   if (!added) return fail(Error(added.error()).within("packing floe for the outer machine"));
   archive.add_symlink("/init", program);
-  for (std::size_t i = 0; i < kernel->modules.size(); ++i) {
-    auto module = read_file(kernel->modules[i]);
+  for (std::size_t i = 0; i < kernel_.modules.size(); ++i) {
+    auto module = read_file(kernel_.modules[i]);
     if (!module) return fail(std::move(module.error()));
-    if (kernel->modules[i].ends_with(".xz")) {
+    if (kernel_.modules[i].ends_with(".xz")) {
       auto unpacked = vmm::unpack_xz(*module);
-      if (!unpacked) return fail(std::move(unpacked.error()).within(kernel->modules[i]));
+      if (!unpacked) return fail(std::move(unpacked.error()).within(kernel_.modules[i]));
       module = std::move(unpacked);
     }
     archive.add_file(fmt::format("/floe/modules/{:02}.ko", i), *module, 0600);
@@ -199,7 +196,7 @@ std::vector<std::string> OuterRun::qemu_arguments(const Trip&) const {
           "-display",
           "none",
           "-kernel",
-          kernel_image_,
+          kernel_.image,
           "-initrd",
           fmt::format("/proc/self/fd/{}", kInitramfsFd),
           "-append",
@@ -311,7 +308,7 @@ engine::task<> OuterRun::travel(Trip& trip) {
 engine::task<Verdict> OuterRun::run() {
   const auto kernel = outer_kernel();
   if (!kernel) co_return Verdict{Exit::kHostCannot, kernel.error().message};
-  kernel_image_ = kernel->image;
+  kernel_ = *kernel;
   engine::worker_pool packers(1);
   for (;; ++retries_) {
     const auto packing = [this] { return pack(); };
@@ -333,9 +330,7 @@ engine::task<Verdict> OuterRun::run() {
       if (!moved) co_return *trip.link->verdict();
       continue;
     }
-    if (interrupted_)
-      co_return Verdict{*interrupted_ == SIGTERM ? Exit::kTerminated : Exit::kInterrupted,
-                        *interrupted_ == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGINT"};
+    if (interrupted_) co_return stopped_by(*interrupted_);
     const std::string why = fmt::format("the outer QEMU machine ended without a result; its last words: {}",
                                         trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
     if (trip.link->hello() || retries_ > 0) co_return Verdict{Exit::kHostCannot, why};

@@ -9,6 +9,7 @@
 #include "cli/exit.hpp"
 #include "cli/guest_run.hpp"
 #include "cli/host.hpp"
+#include "cli/kernels.hpp"
 #include "cli/link.hpp"
 
 namespace floe::cli {
@@ -46,7 +47,7 @@ class OuterRun {
   engine::mailbox<int> signals_;
   std::optional<int> interrupted_;
   std::vector<std::byte> initramfs_;
-  std::string kernel_image_;
+  StockKernel kernel_;  // the outer machine's own
   unsigned retries_ = 0;
   bool manifest_written_ = false;
 };

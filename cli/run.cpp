@@ -94,10 +94,6 @@ class Signals {
   UniqueFd fd_;
 };
 
-Exit exit_of_signal(int number) {
-  return number == SIGTERM ? Exit::kTerminated : Exit::kInterrupted;
-}
-
 void write_manifest(RunFolder& folder, RunReport& report) {
   for (const std::string& error : folder.errors()) report.notes.push_back("not written: " + error);
   const std::string manifest = to_json(report);
@@ -128,7 +124,7 @@ engine::task<Verdict> run_here(const RunPlan& plan, RunFolder& folder, Signals& 
   GuestRun run(plan, folder);
   engine::scope watchers("signals", engine::errors::collect);
   GuestRun* target = &run;
-  auto on_signal = [target](int number) { target->interrupt(exit_of_signal(number)); };
+  auto on_signal = [target](int number) { target->interrupt(number); };
   watchers.spawn(signals.watch(on_signal), "signals");
   if (auto* link = dynamic_cast<link::LinkFolder*>(&folder)) watchers.spawn(link->receive_signals(on_signal), "signals from outside");
   const auto ended = co_await run.run();
@@ -156,14 +152,8 @@ engine::task<Verdict> run_outside(const RunPlan& plan, const HostFacts& host, Ru
   auto verdict = co_await outer.run();
   Verdict result = verdict ? *verdict : Verdict{Exit::kBug, verdict.is_error() ? verdict.error().message : "cancelled"};
   if (!outer.manifest_written()) {
-    RunReport report;
+    RunReport report = report_of(plan);
     report.verdict = result;
-    report.kernel_path = plan.kernel.path;
-    report.command_line = plan.command_line;
-    report.command = plan.options.command;
-    report.scheduler = plan.options.scheduler;
-    report.cpus = plan.options.cpus;
-    report.memory_mib = plan.options.memory_mib;
     report.host_mode = "tcg";
     report.host_retries = outer.retries();
     write_manifest(folder, report);

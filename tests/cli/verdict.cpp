@@ -1,6 +1,7 @@
 #include "cli/exit.hpp"
 
 #include <boost/test/unit_test.hpp>
+#include <csignal>
 
 using namespace floe::cli;
 
@@ -18,6 +19,12 @@ BOOST_AUTO_TEST_CASE(of_two_verdicts_the_documented_one_counts) {
 
 BOOST_AUTO_TEST_CASE(of_two_equal_ones_the_first_reason_stays) {
   BOOST_TEST(worse({Exit::kGuestPanic, "the cause"}, {Exit::kGuestPanic, "a consequence"}).reason == "the cause");
+}
+
+BOOST_AUTO_TEST_CASE(each_signal_has_its_code_and_its_name) {
+  BOOST_TEST((stopped_by(SIGINT).code == Exit::kInterrupted));
+  BOOST_TEST((stopped_by(SIGTERM).code == Exit::kTerminated));
+  BOOST_TEST(stopped_by(SIGTERM).reason == "stopped by SIGTERM");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
