@@ -1,0 +1,33 @@
+// Boost.Asio as a rival, on io_uring and on epoll. The two differ by macros that change the layout of Asio's types, so one program must not
+// link both: each is a module of its own (the same sources, built twice, everything hidden but these functions), loaded at run time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#define FLOE_ASIO_ENTRY extern "C" __attribute__((visibility("default")))
+
+// post/asio.cpp
+FLOE_ASIO_ENTRY void* floe_asio_post_open();
+FLOE_ASIO_ENTRY void floe_asio_post_close(void* receiver);
+FLOE_ASIO_ENTRY void floe_asio_post(void* receiver, std::uint64_t value);  // any thread
+// Runs until take() says that this was the last one. awake: something else keeps the context busy meanwhile.
+FLOE_ASIO_ENTRY void floe_asio_post_receive(void* receiver, bool (*take)(void* inbox, std::uint64_t value), void* inbox, bool awake);
+
+namespace floe::bench {
+
+struct AsioPeer {
+  std::string name;
+  std::string absent = {};  // why it could not be loaded; then the rest is null
+  decltype(&floe_asio_post_open) post_open = nullptr;
+  decltype(&floe_asio_post_close) post_close = nullptr;
+  decltype(&floe_asio_post) post = nullptr;
+  decltype(&floe_asio_post_receive) post_receive = nullptr;
+};
+
+// "Asio io_uring" and "Asio epoll", loaded once.
+const std::vector<AsioPeer>& asio_peers();
+
+}  // namespace floe::bench

@@ -1,0 +1,20 @@
+#include "bench/engine/nop/nop.hpp"
+
+namespace floe::bench {
+
+void raw_nops(RawRing& ring, std::uint64_t count, unsigned depth) {
+  std::uint64_t submitted = 0, completed = 0;
+  bool all_well = true;
+  while (completed < count) {
+    while (submitted < count && submitted - completed < depth) {
+      io_uring_sqe& entry = ring.entry();
+      entry.opcode = IORING_OP_NOP;
+      entry.user_data = ++submitted;
+    }
+    ring.enter(1);
+    completed += ring.walk([&](const io_uring_cqe& done) { all_well &= done.res == 0; });
+  }
+  require(all_well && completed == count, "raw io_uring: a nop failed");
+}
+
+}  // namespace floe::bench

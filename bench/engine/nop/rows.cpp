@@ -1,0 +1,51 @@
+// "nop, depth N": CPU time per operation. Promised: the engine keeps 95 % of the bare ring's throughput at depth 1, 97 % at 32 and 256.
+// "stall detector": the same work, its own baseline being an engine that never looks at the clock.
+#include <fmt/format.h>
+
+#include "bench/engine/nop/nop.hpp"
+
+namespace floe::bench {
+namespace {
+
+void depth_row(Bench& bench, unsigned depth, double promised) {
+  Row row{fmt::format("nop, depth {}", depth), "ns/op", "raw io_uring", Ratio::throughput};
+  if (!bench.wants(row)) return;
+  const std::uint64_t count = bench.scaled(depth == 1 ? 200'000 : 800'000) / depth * depth;
+  RawRing ring;
+  LiburingNops liburing;
+  const auto on = make_loop();
+  race(row,
+       {{"raw io_uring", [&] { return charge(count, [&] { raw_nops(ring, count, depth); }); }},
+        {"liburing", [&] { return charge(count, [&] { liburing.run(count, depth); }); }},
+        {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
+       bench.rounds(15));
+  row.promises = {ratio_at_least(row, "floe", promised), allocates_nothing(row)};
+  bench.add(std::move(row));
+}
+
+void stall_row(Bench& bench) {
+  Row row{"stall detector, nop depth 32", "ns/op", "floe, not looking", Ratio::throughput};
+  if (!bench.wants(row)) return;
+  const std::uint64_t count = bench.scaled(800'000) / 32 * 32;
+  engine::loop_options blind;
+  blind.stall_threshold = engine::nanoseconds(0);
+  const auto without = make_loop(std::move(blind));
+  const auto with = make_loop();
+  race(row,
+       {{"floe, not looking", [&] { return charge(*without, count, [&] { floe_nops(*without, count, 32); }); }},
+        {"floe", [&] { return charge(*with, count, [&] { floe_nops(*with, count, 32); }); }}},
+       bench.rounds(15));
+  row.promises = {ratio_at_least(row, "floe", 0.98), allocates_nothing(row)};
+  bench.add(std::move(row));
+}
+
+}  // namespace
+
+void nop_rows(Bench& bench) {
+  depth_row(bench, 1, 0.95);
+  depth_row(bench, 32, 0.97);
+  depth_row(bench, 256, 0.97);
+  stall_row(bench);
+}
+
+}  // namespace floe::bench
