@@ -37,10 +37,11 @@ void context::request_stop() {
   // Stopping only makes tasks ready and queues cancel requests: no task runs here, so the rings stay as they are.
   for (detail::link* at = roots_.after; at != &roots_; at = at->after) {
     auto* task = reinterpret_cast<detail::promise_base*>(reinterpret_cast<char*>(at) - offsetof(detail::promise_base, root));
-    while (task->child != nullptr) task = task->child;
-    if (task->operating != nullptr) {
+    while (detail::promise_base* child = task->waits_for.child()) task = child;
+    if (task->waits_for.in_flight() != nullptr) {
       detail::operation::stop(*task);
-    } else if (detail::stop_hook* hook = std::exchange(task->waiting, nullptr)) {
+    } else if (detail::stop_hook* hook = task->waits_for.hook()) {
+      task->waits_for.clear();
       hook->fire(*hook);
     }
   }

@@ -22,6 +22,7 @@ inline constexpr nanos kNever = std::numeric_limits<nanos>::max();
 namespace detail {
 
 class operation;
+struct promise_base;
 
 // Something a task waits in and that can be told to stop: a timer, a mailbox, a worker's job. (Operations of the ring do without one.)
 struct stop_hook {
@@ -52,26 +53,46 @@ struct link {
   }
 };
 
+// What a suspended task waits for, so that a stop finds it: a task that it awaits in the same context, a hook, an operation in flight
+// (until its completion, stopped or not), or nothing that can be stopped. One word, since each await writes it twice.
+class awaited {
+ public:
+  void clear() { word_ = 0; }
+  void set(promise_base& child) { word_ = reinterpret_cast<std::uintptr_t>(&child); }
+  void set(stop_hook& hook) { word_ = reinterpret_cast<std::uintptr_t>(&hook) | kHook; }
+  void set(operation& in_flight) { word_ = reinterpret_cast<std::uintptr_t>(&in_flight) | kOperation; }
+
+  // Null where it is something else.
+  promise_base* child() const { return (word_ & kKinds) == 0 ? reinterpret_cast<promise_base*>(word_) : nullptr; }
+  stop_hook* hook() const { return (word_ & kHook) != 0 ? reinterpret_cast<stop_hook*>(word_ & ~kKinds) : nullptr; }
+  operation* in_flight() const { return (word_ & kOperation) != 0 ? known_in_flight() : nullptr; }
+  // Where nothing else can be.
+  operation* known_in_flight() const { return reinterpret_cast<operation*>(word_ - kOperation); }
+
+ private:
+  static constexpr std::uintptr_t kHook = 1, kOperation = 2, kKinds = 3;
+  std::uintptr_t word_ = 0;
+};
+
 // The part of every promise that the engine knows: whom to resume, in which context, under which name, what it waits for, and who waits for
-// its end. Members without initialiser are set by whoever starts the task: an awaiting parent sets the continuation, everybody else
-// on_done.
+// its end. Members without initialiser are set by whoever starts the task: an awaiting parent sets `parent`, everybody else clears it and
+// sets on_done.
 //
-// A context knows only the tasks that were started in it, not each that waits. A stop goes from those down `child` to the one that waits.
-// So an operation costs one store here instead of a place in a list, whose neighbours would be cold. Its completion carries the address of
-// the promise, whose first cache line has what resuming needs.
+// A context knows only the tasks that were started in it, not each that waits. A stop goes from those down from child to child to the one
+// that waits. So an operation costs one store here instead of a place in a list, whose neighbours would be cold. Its completion carries the
+// address of the promise, which lies behind the frame's two pointers: one cache line has all that resuming needs.
 struct promise_base {
-  promise_base* next;  // link of the ready set; of the graveyard after the end
-  std::coroutine_handle<> self;
   context* ctx;
+  awaited waits_for;
+  promise_base* parent;  // the task that awaits this one
   const char* name;
-  promise_base* child = nullptr;   // the task that this one awaits, in the same context
-  stop_hook* waiting = nullptr;    // what this one waits in, if that can be stopped
-  operation* operating = nullptr;  // or the operation in flight: until its completion, stopped or not
-  std::coroutine_handle<> continuation;
-  void (*on_done)(promise_base& child, void* owner);  // instead of a continuation: scopes, when_all, run
+  promise_base* next;                                 // link of the ready set; of the graveyard after the end
+  void (*on_done)(promise_base& child, void* owner);  // without a parent: scopes, when_all, run
   void* owner;
   link root;  // place among the tasks started in ctx
 
+  // Every promise begins with this part and is aligned to 16 bytes at most (task.hpp asserts it), so its place in the frame is the same.
+  std::coroutine_handle<> handle() { return std::coroutine_handle<promise_base>::from_promise(*this); }
   inline nanos deadline() const;
 };
 

@@ -9,6 +9,7 @@ constinit thread_local frame_pool::lists frame_pool::tls{};
 struct frame_pool::janitor {
   ~janitor() {
     tls.state = lists::kClosed;
+    tls.room = {};
     for (std::size_t index = 0; index < kClasses; ++index) {
       while (free_frame* frame = tls.head[index]) {
         FLOE_POOL_SHOW(frame, size_of(index));
@@ -36,12 +37,13 @@ void frame_pool::watch_thread() {
   static thread_local janitor cleaner;
   static_cast<void>(cleaner);
   tls.state = lists::kOpen;
+  for (std::size_t index = 0; index < kClasses; ++index) tls.room[index] = most_of(index);
 }
 
 void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
   watch_thread();
   const std::size_t index = class_of(bytes);
-  if (index >= kClasses || tls.kept[index] >= most_of(index) || tls.state != lists::kOpen) {
+  if (index >= kClasses || tls.room[index] == 0) {
     ::operator delete(frame);
   } else {
     keep(frame, index);
@@ -50,7 +52,8 @@ void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
 
 frame_pool_counters frame_pool::counters() {
   frame_pool_counters all = tls.counters;
-  for (std::size_t index = 0; index < kClasses; ++index) all.cached_bytes += tls.kept[index] * size_of(index);
+  if (tls.state != lists::kOpen) return all;
+  for (std::size_t index = 0; index < kClasses; ++index) all.cached_bytes += (most_of(index) - tls.room[index]) * size_of(index);
   return all;
 }
 

@@ -46,13 +46,13 @@ class frame_pool {
     free_frame* const frame = tls.head[index];
     FLOE_POOL_SHOW(frame, size_of(index));
     tls.head[index] = frame->next;
-    --tls.kept[index];
+    ++tls.room[index];
     return frame;
   }
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.kept[index] >= most_of(index) || tls.state != lists::kOpen) [[unlikely]]
+    if (index >= kClasses || tls.room[index] == 0) [[unlikely]]
       return release_slowly(frame, bytes);
     keep(frame, index);
   }
@@ -72,7 +72,7 @@ class frame_pool {
     auto* const freed = static_cast<free_frame*>(frame);
     freed->next = tls.head[index];
     tls.head[index] = freed;
-    ++tls.kept[index];
+    --tls.room[index];
     FLOE_POOL_HIDE(frame, size_of(index));
   }
   static void* from_malloc(std::size_t bytes);
@@ -82,7 +82,7 @@ class frame_pool {
   // Trivially constructible and destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
   struct lists {
     std::array<free_frame*, kClasses> head;
-    std::array<std::size_t, kClasses> kept;
+    std::array<std::size_t, kClasses> room;  // how many more are kept; 0 while nobody would empty the lists at the thread's end
     frame_pool_counters counters;
     enum { kUnwatched, kOpen, kClosed } state;
   };

@@ -127,7 +127,7 @@ bool loop::inject_fault(int& result) {
 void loop::start(promise_base& child, context& ctx, const char* name) {
   child.ctx = &ctx;
   child.name = name;
-  child.continuation = nullptr;
+  child.parent = nullptr;
   ctx.add_root(child);
   make_ready(child);
 }
@@ -214,11 +214,11 @@ bool loop::slice_is_over() {
 [[gnu::always_inline]] inline void loop::resume(promise_base& task, unsigned in_this_pass) {
   current_context_ = task.ctx;
   recent_[in_this_pass % recent_.size()] = task.name;
-  task.self.resume();
+  task.handle().resume();
   while (graveyard_ != nullptr) [[unlikely]] {
     promise_base& ended = *graveyard_;
     graveyard_ = ended.next;
-    ended.self.destroy();
+    ended.handle().destroy();
   }
   if (in_this_pass + 1 == next_look_) [[unlikely]]
     look_for_stall(in_this_pass + 1);
@@ -265,27 +265,20 @@ void loop::report_stall(nanos held, unsigned first, unsigned last) {
 
 // ---- the ring -----------------------------------------------------------------------------------------------------------------
 
-void loop::look_at_ring() {
-  if (ready_.empty() && backlog_.empty() && !ring_->has_completion()) {
-    if (!completes_at_once()) sleep();
-  } else if (ring_->unsubmitted(submissions_) != 0 || ring_->kernel_has_more()) {
+// What is done as soon as it is submitted (a read from the page cache, a nop) needs no sleep, whose announcement costs a full fence. So
+// submitting without one is tried for as long as it works, and now and then after it did not: a try in vain costs one system call.
+// Forced inline, as is enter(): see ring.hpp, enter_ring().
+[[gnu::always_inline]] inline void loop::look_at_ring() {
+  const bool idle = ready_.empty() && backlog_.empty() && !ring_->has_completion();
+  const unsigned queued = ring_->unsubmitted(submissions_);
+  if (idle && (queued == 0 || doubts_ != 0)) {
+    if (queued != 0) --doubts_;
+    sleep();
+  } else if (queued != 0 || ring_->kernel_has_more()) {
     enter(false, kNever);
+    if (idle && !ring_->has_completion()) doubts_ = kPassesInDoubt;
   }
   if (options_.stall_threshold.count() != 0) last_look_ = coarse_now();  // time in the kernel is nobody's stall
-}
-
-// What is done as soon as it is submitted (a read from the page cache, a nop) needs no sleep, whose announcement costs a full fence. So
-// this is tried for as long as it works, and now and then after it did not: a try in vain costs one system call.
-bool loop::completes_at_once() {
-  if (ring_->unsubmitted(submissions_) == 0) return false;
-  if (doubts_ != 0) {
-    --doubts_;
-    return false;
-  }
-  enter(false, kNever);
-  if (ring_->has_completion()) return true;
-  doubts_ = kPassesInDoubt;
-  return false;
 }
 
 void loop::sleep() {
@@ -325,44 +318,71 @@ void loop::spin_until(nanos at) {
   }
 }
 
-void loop::enter(bool wait, nanos deadline) {
-  for (unsigned attempt = 0;; ++attempt) {
-    ++counters_.enters;
-    if (ring_->overflown()) ++counters_.overflows;
-    const unsigned before = ring_->unsubmitted(submissions_);
-    const int error = ring_->enter(submissions_, wait, deadline);
-    counters_.operations += before - ring_->unsubmitted(submissions_);
-    if (faults_armed_) submissions_.limit = submissions_.tail;
-    if (error == 0 || error == EINTR || error == ETIME) return;
-    if (error != EBUSY && error != EAGAIN) detail::broken(("io_uring_enter: " + std::string(std::strerror(error))).c_str());
+[[gnu::always_inline]] inline void loop::enter(bool wait, nanos deadline) {
+  const unsigned before = ring_->unsubmitted(submissions_);
+  const int error = wait ? ring_->wait(submissions_, deadline) : ring_->submit(submissions_);
+  ++counters_.enters;
+  counters_.operations += before - ring_->unsubmitted(submissions_);
+  if (error != 0 || faults_armed_ || ring_->overflown()) [[unlikely]]
+    after_odd_enter(error);
+}
+
+void loop::after_odd_enter(int error) {
+  if (ring_->overflown()) ++counters_.overflows;
+  for (unsigned attempt = 0; error == EBUSY || error == EAGAIN; ++attempt) {
     // The kernel takes no more until completions are taken off, or is short of memory.
     if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
     if (!ring_->has_completion()) sched_yield();
-    const detail::completion_queue queue = ring_->completions();
-    for (unsigned position = queue.oldest(); position != queue.newest(); ++position) {
-      const io_uring_cqe& entry = queue.at(position);
-      backlog_.push_back({entry.user_data, entry.res, entry.flags});
-      queue.release(position);
-    }
-    wait = false;
+    put_completions_aside();
+    const unsigned before = ring_->unsubmitted(submissions_);
+    error = ring_->submit(submissions_);
+    ++counters_.enters;
+    counters_.operations += before - ring_->unsubmitted(submissions_);
   }
+  if (error != 0 && error != EINTR && error != ETIME) detail::broken(("io_uring_enter: " + std::string(std::strerror(error))).c_str());
+  if (faults_armed_) submissions_.limit = submissions_.tail;
 }
 
+void loop::put_completions_aside() {
+  const detail::completion_queue queue = ring_->completions();
+  for (unsigned position = queue.oldest(); position != queue.newest(); ++position) {
+    const io_uring_cqe& entry = queue.at(position);
+    backlog_.push_back({entry.user_data, entry.res, entry.flags});
+    queue.release(position);
+  }
+  walk_end_ = queue.oldest();
+}
+
+// As many as there are now: what completes meanwhile waits for the next pass. While any deadline exists, completions pass through the ready
+// set, which knows the order; otherwise each resumes its task straight away.
 void loop::walk_completions() {
   if (!backlog_.empty()) [[unlikely]] {
     const auto taken = std::exchange(backlog_, {});
     for (const backlog_entry& entry : taken) complete(entry.user_data, entry.result, entry.flags);
   }
-  // As many as there are now: what completes meanwhile waits for the next pass. Straight from the completion into the task, unless a
-  // deadline may say otherwise or the pass has had its share.
   const detail::completion_queue queue = ring_->completions();
-  const unsigned begin = queue.oldest();
   const unsigned end = queue.newest();
-  const unsigned straight = begin + (deadline_contexts_ == 0 ? std::min(end - begin, kResumesPerPass) : 0);
-  unsigned position = begin;
+  if (deadline_contexts_ != 0) return sort_completions(end);
+  nanos began = 0;
+  unsigned walked = 0;
+  begin_looks(end - queue.oldest());
+  while (queue.oldest() != end && backlog_.empty()) {
+    walked += resume_completed(std::min(end, queue.oldest() + kResumesPerPass), walked);
+    if (queue.oldest() != end && others_wait(began)) {
+      ++counters_.bounded_passes;
+      break;
+    }
+  }
+  end_looks(walked);
+}
+
+// A task may fill the submission queue; the flush that follows may have to put the rest of the completions aside, which ends the walk here.
+unsigned loop::resume_completed(unsigned end, unsigned walked) {
+  const detail::completion_queue queue = ring_->completions();
+  unsigned position = queue.oldest();
   unsigned resumed = 0;
-  begin_looks(end - begin);
-  while (position != straight && backlog_.empty()) {
+  walk_end_ = end;
+  while (position != walk_end_) {
     const io_uring_cqe& entry = queue.at(position);
     const std::uint64_t user_data = entry.user_data;
     const int result = entry.res;
@@ -373,20 +393,32 @@ void loop::walk_completions() {
     if ((user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation)) [[likely]] {
       auto& task = *reinterpret_cast<promise_base*>(user_data);
       detail::operation::complete(task, result);
-      resume(task, resumed++);
+      resume(task, walked + resumed++);
     } else {
       complete(user_data, result, flags);
     }
   }
   counters_.from_completion += resumed;
-  end_looks(resumed);
-  // With a backlog, a task filled the submission queue, and the flush that followed had to take the rest of the completions away.
-  while (position != end && backlog_.empty()) {
+  return resumed;
+}
+
+void loop::sort_completions(unsigned end) {
+  const detail::completion_queue queue = ring_->completions();
+  walk_end_ = end;
+  for (unsigned position = queue.oldest(); position != walk_end_;) {
     const io_uring_cqe& entry = queue.at(position);
     const backlog_entry read{entry.user_data, entry.res, entry.flags};
     queue.release(position++);
     complete(read.user_data, read.result, read.flags);
   }
+}
+
+// Between two portions of completions: is there anything else to do, or has the pass had its time?
+bool loop::others_wait(nanos& began) {
+  if (!doorbell_->empty() || !ready_.empty()) return true;
+  const nanos now = now_nanos();
+  if (began == 0) began = now;
+  return timers_.next() <= now || now - began > kNanosPerPass;
 }
 
 void loop::complete(std::uint64_t user_data, int result, unsigned flags) {

@@ -133,7 +133,7 @@ class loop {
   bool injected_failure(int& result);
 
   void make_ready(detail::promise_base& task) {
-    task.waiting = nullptr;
+    task.waits_for.clear();
     ready_.push(task, rough_now_);
     if (ready_.size() > ready_peak_) ready_peak_ = ready_.size();
   }
@@ -188,11 +188,15 @@ class loop {
   void fire_timers();
   void dispatch_ready(const bool& done);
   void look_at_ring();
-  bool completes_at_once();
   void sleep();
   void spin_until(nanos at);
   void enter(bool wait, nanos deadline);
+  void after_odd_enter(int error);
+  void put_completions_aside();
   void walk_completions();
+  unsigned resume_completed(unsigned end, unsigned walked);
+  void sort_completions(unsigned end);
+  bool others_wait(nanos& began);
   void complete(std::uint64_t user_data, int result, unsigned flags);
   void resume(detail::promise_base& task, unsigned in_this_pass);
   void begin_looks(std::size_t tasks);
@@ -218,6 +222,7 @@ class loop {
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
   unsigned doubts_ = 0;
+  unsigned walk_end_ = 0;   // the completion that the present walk ends before
   unsigned looked_ = 0;     // of this pass's resumes, those whose time is accounted for
   unsigned next_look_ = 0;  // read the clock after this many
   std::uint64_t suspensions_ = 0;

@@ -65,7 +65,7 @@ bool operation::may_start(promise_base& task, opcode op) {
 }
 
 void operation::stop(promise_base& task) {
-  task.operating->stopped_ = 1;
+  task.waits_for.known_in_flight()->stopped_ = 1;
   task.ctx->owner().submit_cancel(&task, tag::operation);
 }
 

@@ -51,8 +51,8 @@ class operation {
 
   // The loop's side: the task may go on, with what the kernel said.
   static void complete(promise_base& task, int result) {
-    operation& ended = *task.operating;
-    task.operating = nullptr;
+    operation& ended = *task.waits_for.known_in_flight();
+    task.waits_for.clear();
     ended.result_ = result;
   }
   // Asks the kernel to cancel the operation that the task waits for.
@@ -69,7 +69,7 @@ class operation {
       if (!may_start(task, What::kOp)) return false;
     }
     result_ = kInFlight;
-    task.operating = this;
+    task.waits_for.set(*this);
     what.to_request().write(owner.take_entry(), address_of(&task) | static_cast<std::uint64_t>(tag::operation));
     return true;
   }

@@ -100,14 +100,12 @@ class [[nodiscard]] outcome {
   }
   ~outcome() { drop(); }
 
-  // What the constructor would make of it, put in place.
+  // What the constructor would make of it, in place of the nothing that an outcome just made holds (cancelled, or ok for void).
   template <class U>
-  void assign(U&& what) {
-    using plain = std::remove_cvref_t<U>;
-    if constexpr (std::is_same_v<plain, stored>) {
-      drop();
-      failure_.state_ = failure_t::kNone;
+  void put(U&& what) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<U>, stored>) {
       std::construct_at(&value_, std::forward<U>(what));
+      failure_.state_ = failure_t::kNone;
     } else {
       *this = outcome(std::forward<U>(what));
     }

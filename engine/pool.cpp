@@ -14,7 +14,7 @@ bool detail::pool_job::start(promise_base& task) {
   waiter_ = &task;
   bell_ = owner.doorbell();
   owner.external_work(+1);
-  task.waiting = this;
+  task.waits_for.set(static_cast<stop_hook&>(*this));
   pool_.enqueue(*this);
   return true;
 }

@@ -1,8 +1,5 @@
 #include "engine/ring.hpp"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -149,17 +146,13 @@ Result<> ring::enable() {
   }
   enabled_ = true;
   // The registered descriptor saves a lookup per enter (three quarters of what set-up flags gain at depth 1). Linux 5.18.
-  if (io_uring_register_ring_fd(&ring_) == 1) enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+  enter_fd_ = ring_.ring_fd;
+  if (io_uring_register_ring_fd(&ring_) == 1) {
+    enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+    enter_fd_ = ring_.enter_ring_fd;
+  }
   absolute_wait_ = probe_absolute_wait();
   return {};
-}
-
-int ring::raw_enter(unsigned submit, unsigned wait_for, unsigned flags, const void* arg, std::size_t size) const {
-  const int fd = (flags & IORING_ENTER_REGISTERED_RING) != 0 ? ring_.enter_ring_fd : ring_.ring_fd;
-  // The `sigset_t*` of liburing's signature is the kernel's argument pointer, whatever the flags make of it.
-  const int result =
-      io_uring_enter2(static_cast<unsigned>(fd), submit, wait_for, flags, static_cast<sigset_t*>(const_cast<void*>(arg)), size);
-  return result < 0 ? -result : 0;
 }
 
 // A wait until a moment in the past ends at once with ETIME where absolute waits are known, with EINVAL where not.
@@ -167,11 +160,7 @@ bool ring::probe_absolute_wait() const {
   const kernel_timespec past{0, 1};
   getevents_arg arg;
   arg.timeout = reinterpret_cast<std::uint64_t>(&past);
-  return raw_enter(0, 1, enter_flags_ | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | kEnterAbsTimer, &arg, sizeof arg) == ETIME;
-}
-
-void ring::refresh(submission_queue& queue) const {
-  queue.limit = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries;
+  return enter(0, 1, enter_flags_ | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | kEnterAbsTimer, &arg, sizeof arg) == ETIME;
 }
 
 void ring::describe(submission_queue& queue) const {
@@ -182,20 +171,20 @@ void ring::describe(submission_queue& queue) const {
   refresh(queue);
 }
 
-int ring::enter(submission_queue& queue, bool wait, nanos deadline) {
-  __atomic_store_n(ring_.sq.ktail, queue.tail, __ATOMIC_RELEASE);
-  const int error = enter_kernel(unsubmitted(queue), wait, deadline);
+int ring::wait(submission_queue& queue, nanos deadline) {
+  publish(queue);
+  const unsigned flags = enter_flags_ | IORING_ENTER_GETEVENTS;
+  int error = 0;
+  if (deadline == kNever) {
+    error = enter(unsubmitted(queue), 1, flags, nullptr, 0);
+  } else {
+    kernel_timespec until = to_timespec(absolute_wait_ ? deadline : std::max<nanos>(deadline - monotonic_now(), 0));
+    getevents_arg arg;
+    arg.timeout = reinterpret_cast<std::uint64_t>(&until);
+    error = enter(unsubmitted(queue), 1, flags | IORING_ENTER_EXT_ARG | (absolute_wait_ ? kEnterAbsTimer : 0), &arg, sizeof arg);
+  }
   refresh(queue);
   return error;
-}
-
-int ring::enter_kernel(unsigned submit, bool wait, nanos deadline) const {
-  const unsigned flags = enter_flags_ | IORING_ENTER_GETEVENTS;
-  if (!wait || deadline == kNever) return raw_enter(submit, wait ? 1 : 0, flags, nullptr, 0);
-  kernel_timespec until = to_timespec(absolute_wait_ ? deadline : std::max<nanos>(deadline - monotonic_now(), 0));
-  getevents_arg arg;
-  arg.timeout = reinterpret_cast<std::uint64_t>(&until);
-  return raw_enter(submit, 1, flags | IORING_ENTER_EXT_ARG | (absolute_wait_ ? kEnterAbsTimer : 0), &arg, sizeof arg);
 }
 
 }  // namespace detail

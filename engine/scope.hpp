@@ -82,14 +82,15 @@ class run_in {
   bool await_ready() const noexcept { return false; }
   template <class P>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<P> parent) {
-    outer_ = parent.promise().ctx;
+    promise_base& from = parent.promise();
+    outer_ = from.ctx;
     promise_base& child = work_.promise();
     child.ctx = &inner_;
-    child.name = parent.promise().name;
-    child.continuation = parent;
+    child.name = from.name;
+    child.parent = &from;
     inner_.add_root(child);
     set_current(inner_);
-    return child.self;
+    return child.handle();
   }
   outcome<T> await_resume() {
     context::remove_root(work_.promise());

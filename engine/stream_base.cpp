@@ -23,7 +23,7 @@ bool stream_base::wait(promise_base& task) {
   stopped_ = task.ctx->stop_requested();
   if (stopped_) return false;
   waiter_ = &task;
-  task.waiting = this;
+  task.waits_for.set(static_cast<stop_hook&>(*this));
   return true;
 }
 

@@ -45,7 +45,10 @@ struct task_promise_base : promise_base {
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> ended) noexcept {
       promise_base& promise = ended.promise();
-      if (promise.continuation) return promise.continuation;
+      if (promise.parent != nullptr) [[likely]] {
+        promise.parent->waits_for.clear();
+        return promise.parent->handle();
+      }
       context::remove_root(promise);
       promise.on_done(promise, promise.owner);
       return std::noop_coroutine();
@@ -63,7 +66,7 @@ struct task_promise : task_promise_base {
   template <class U = outcome<T>>
     requires std::is_constructible_v<outcome<T>, U&&>
   void return_value(U&& value) {
-    result.assign(std::forward<U>(value));
+    result.put(std::forward<U>(value));
   }
 
   outcome<T> result;
@@ -101,19 +104,14 @@ class [[nodiscard]] task {
       promise_type& to = child_.promise();
       to.ctx = from.ctx;
       to.name = from.name;
-      to.continuation = parent;
-      from.child = &to;
-      parent_ = &from;
+      to.parent = &from;
+      from.waits_for.set(to);
       return child_;
     }
-    outcome<T> await_resume() {
-      parent_->child = nullptr;
-      return std::move(child_.promise().result);
-    }
+    outcome<T> await_resume() { return std::move(child_.promise().result); }
 
    private:
     handle child_;
-    detail::promise_base* parent_ = nullptr;
   };
   awaiter operator co_await() && noexcept {
     if (!coroutine_) [[unlikely]]
@@ -131,9 +129,8 @@ class [[nodiscard]] task {
 
 template <class T>
 task<T> detail::task_promise<T>::get_return_object() noexcept {
-  const auto coroutine = std::coroutine_handle<task_promise>::from_promise(*this);
-  self = coroutine;
-  return task<T>(coroutine);
+  static_assert(alignof(task_promise) <= 16, "the result of a task is over-aligned: put it outside of the frame");
+  return task<T>(std::coroutine_handle<task_promise>::from_promise(*this));
 }
 
 }  // namespace floe::engine

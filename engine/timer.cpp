@@ -15,7 +15,7 @@ bool sleeper::start(promise_base& task) {
   if (stopped_) return false;
   waiter_ = &task;
   owner.add_timer(*this, relative_ ? saturating_add(owner.now_nanos(), value_) : value_);
-  task.waiting = this;
+  task.waits_for.set(static_cast<stop_hook&>(*this));
   return true;
 }
 

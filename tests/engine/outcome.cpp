@@ -61,8 +61,7 @@ BOOST_AUTO_TEST_CASE(values_live_once) {
     BOOST_TEST(counted.use_count() == 2);
     second = cancelled;
     BOOST_TEST(counted.use_count() == 1);
-    second.assign(counted);
-    second.assign(std::shared_ptr<int>(counted));
+    second.put(counted);
     BOOST_TEST(counted.use_count() == 2);
     second = Error("gone");
     BOOST_TEST(counted.use_count() == 1);
