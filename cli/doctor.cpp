@@ -13,6 +13,7 @@
 #include "cli/version.hpp"
 #include "engine/engine.hpp"
 #include "freeze/dirty_source.hpp"
+#include "vmm/queue_event.hpp"
 #include "vmm/vm.hpp"
 
 namespace floe::cli {
@@ -104,6 +105,12 @@ Check check_dirty_source() {
   return check;
 }
 
+Check check_notifications() {
+  const unsigned cpus = vmm::usable_cpus();
+  const char* how = vmm::notify_by_event(cpus) ? "events, served beside the guest" : "exits of the vCPU, since there is one CPU for both";
+  return {"notifications of port 1", true, false, fmt::format("{} ({} CPU{} usable)", how, cpus, cpus == 1 ? "" : "s"), {}};
+}
+
 Check check_memory() {
   const auto meminfo = read_text("/proc/meminfo");
   const auto at = meminfo ? meminfo->find("MemAvailable:") : std::string::npos;
@@ -138,8 +145,9 @@ Verdict doctor(std::vector<std::string> words) {
   app.add_flag("--json", as_json, "machine-readable");
   if (const auto ended = parse(app, std::move(words))) return *ended;
   const HostFacts host = examine_host();
-  const std::vector<Check> checks = {check_host(host), check_cpu(host),          check_kvm(host),      check_qemu(host), check_ring(),
-                                     check_kernel(),   check_outer_kernel(host), check_dirty_source(), check_memory()};
+  const std::vector<Check> checks = {check_host(host),      check_cpu(host), check_kvm(host),          check_qemu(host),
+                                     check_ring(),          check_kernel(),  check_outer_kernel(host), check_dirty_source(),
+                                     check_notifications(), check_memory()};
   if (as_json)
     print_json(checks);
   else

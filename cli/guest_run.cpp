@@ -121,7 +121,7 @@ Result<> GuestRun::start_machine() {
     event.power = what;
     events_.post(std::move(event));
   };
-  auto pc = vmm::Pc::create(*vm_, std::move(callbacks));
+  auto pc = vmm::Pc::create(*vm_, std::move(callbacks), vmm::notify_by_event(vmm::usable_cpus()));
   if (!pc) return fail(std::move(pc.error()));
   pc_ = std::move(*pc);
   const auto loaded = vmm::load_linux(vm_->ram(), {&plan_.kernel, plan_.initrd, plan_.command_line, plan_.options.cpus});
@@ -159,6 +159,18 @@ engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind)
   co_return engine::ok;
 }
 
+// Where the guest's notifications of port 1 are events: what was made available moves into the port's buffer, and from there as ever.
+engine::task<> GuestRun::serve_notifications() {
+  vmm::QueueEvent& event = *pc_->tlv_event();
+  std::uint64_t count = 0;
+  const auto into = std::as_writable_bytes(std::span(&count, 1));
+  for (;;) {
+    const auto notified = co_await engine::read(event.fd(), into);
+    if (!notified) co_return notified.failure();
+    event.serve();
+  }
+}
+
 // A host that cannot take snapshots any more (a failing ioctl) ends the run: it would keep nothing.
 engine::task<> GuestRun::tick() {
   auto ended = co_await series_->tick();
@@ -178,6 +190,7 @@ engine::task<> GuestRun::conduct() {
   ticks_ = &ticks;
   reading.spawn(series_->read(), "reader");
   after(plan_.options.boot_timeout, Event::Kind::kBootTimeout);
+  if (pc_->tlv_event() != nullptr) alarms.spawn(serve_notifications(), "notifications");
   while (phase_ != Phase::kEnded) {
     const auto event = co_await events_.receive();
     if (!event) {
@@ -457,6 +470,7 @@ void GuestRun::fill_report() {
   report_.phase = "ended";
   report_.ended_ms = elapsed_ms();
   report_.wire = decoder_.stats();
+  report_.wire_notify = pc_->tlv_event() != nullptr && pc_->tlv_event()->refused() == 0 ? "event" : "exit";
   report_.console_bytes_lost = serial_lost_;
   for (unsigned i = 0; i < vm_->cpus(); ++i) {
     const vmm::Vcpu::Counters& c = vm_->vcpu(i).counters();

@@ -90,6 +90,7 @@ class GuestRun {
   void conclude(Verdict verdict);
   void after(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);
+  engine::task<> serve_notifications();
   engine::task<> tick();
   void show_progress();
   void wake_output();

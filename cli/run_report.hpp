@@ -57,6 +57,7 @@ struct RunReport {
   // The wire.
   vmm::wire::Decoder::Stats wire;
   std::uint64_t wire_unknown_frames = 0;
+  std::string wire_notify;  // "event" or "exit"; empty: there was no machine
   std::uint64_t console_bytes = 0, console_bytes_lost = 0;
 
   std::map<std::string, std::uint64_t> vcpu_counters;

@@ -13,7 +13,7 @@ Pc::Pc(Vm& vm, Callbacks callbacks)
 
 Pc::~Pc() = default;
 
-Result<std::unique_ptr<Pc>> Pc::create(Vm& vm, Callbacks callbacks) {
+Result<std::unique_ptr<Pc>> Pc::create(Vm& vm, Callbacks callbacks, bool tlv_by_event) {
   auto pc = std::unique_ptr<Pc>(new Pc(vm, std::move(callbacks)));
   constexpr unsigned kVectors = VirtioConsole::kQueues + 1;
   auto vectors = MsixVectors::create(vm.irqs(), kVectors);
@@ -28,6 +28,10 @@ Result<std::unique_ptr<Pc>> Pc::create(Vm& vm, Callbacks callbacks) {
                       vm.mmio().add(layout::kPciWindow, layout::kPciWindowBytes, pc->pci_.window()) &&
                       pc->pci_.add(1, pc->console_->function());
   if (!placed) return fail("two devices of the machine claim the same address");
+  if (!tlv_by_event) return pc;
+  auto event = QueueEvent::create(vm.fd(), pc->console_->function(), VirtioConsole::kTlvTransmitQueue);
+  if (!event) return fail(std::move(event.error()));
+  pc->tlv_event_ = std::move(*event);
   return pc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "vmm/pci.hpp"
 #include "vmm/power.hpp"
+#include "vmm/queue_event.hpp"
 #include "vmm/rtc.hpp"
 #include "vmm/serial.hpp"
 #include "vmm/virtio_console.hpp"
@@ -24,13 +25,16 @@ class Pc {
     std::function<void(PowerEvent)> power;
   };
 
-  // Puts the devices on the VM's buses, before its vCPUs start. `vm` outlives the Pc.
-  static Result<std::unique_ptr<Pc>> create(Vm& vm, Callbacks callbacks);
+  // Puts the devices on the VM's buses, before its vCPUs start. `vm` outlives the Pc. With `tlv_by_event` notifications of port 1's
+  // transmit queue come through tlv_event(), whose fd somebody must then read; port 0's stay exits, for its driver spins until it is
+  // served.
+  static Result<std::unique_ptr<Pc>> create(Vm& vm, Callbacks callbacks, bool tlv_by_event = false);
   ~Pc();
 
   VirtioConsole& console() { return *console_; }
   Serial16550& serial() { return *serial_; }
   CmosRtc& rtc() { return rtc_; }
+  QueueEvent* tlv_event() { return tlv_event_.get(); }  // null: exits
 
  private:
   Pc(Vm& vm, Callbacks callbacks);
@@ -43,6 +47,7 @@ class Pc {
   std::unique_ptr<PowerDevices> power_;
   std::unique_ptr<MsixVectors> console_vectors_;
   std::unique_ptr<VirtioConsole> console_;
+  std::unique_ptr<QueueEvent> tlv_event_;
 };
 
 }  // namespace floe::vmm

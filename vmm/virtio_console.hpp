@@ -32,6 +32,7 @@ class VirtioConsole final : private VirtioDevice {
   static constexpr unsigned kConsolePort = 0, kTlvPort = 1;
   static constexpr std::array<std::string_view, kPorts> kPortNames = {"floe-console", "floe-tlv"};
   static constexpr unsigned kQueues = 2 * (kPorts + 1);
+  static constexpr unsigned kTlvTransmitQueue = 5;
   static constexpr std::uint64_t kFeatureMultiport = 1U << 1;
 
   // Bounds per call.

@@ -91,7 +91,7 @@ struct tiny_status {
   uint64_t last_in;
   uint64_t sent;          // frames, stored before a frame is made available
   uint64_t garbage_sent;  // bytes, likewise
-  uint64_t done;          // 1: what was asked for has been sent and taken by the device
+  uint64_t done;          // 1: what was asked for last has been sent and taken by the device
   uint64_t driver_error;  // 0, or the step of the driver's set-up that failed
   uint64_t fault_vector;  // 1 + the vector, 0: none
   uint64_t fault_code;

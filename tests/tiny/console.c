@@ -248,6 +248,7 @@ static void send_frames(uint64_t area, uint32_t mode) {
 }
 
 void send(uint64_t area, uint32_t mode) {
+  status_of(area)->done = 0;
   if (!set_up) {
     status_of(area)->driver_error = (uint64_t)start_driver();
     set_up = 1;

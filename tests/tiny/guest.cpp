@@ -112,9 +112,12 @@ Result<std::unique_ptr<Guest>> Guest::create(const GuestOptions& options) {
   if (options.pc) {
     vmm::Pc::Callbacks callbacks;
     callbacks.serial_output = [](std::span<const std::byte>) {};
-    callbacks.console_wake = [raw = guest.get()] { raw->console_wakes_.fetch_add(1); };
+    callbacks.console_wake = [raw = guest.get(), wake = options.console_wake] {
+      raw->console_wakes_.fetch_add(1);
+      if (wake) wake();
+    };
     callbacks.power = [](vmm::PowerEvent) {};
-    auto pc = vmm::Pc::create(*guest->vm_, std::move(callbacks));
+    auto pc = vmm::Pc::create(*guest->vm_, std::move(callbacks), options.tlv_by_event);
     if (!pc) return fail(std::move(pc.error()));
     guest->pc_ = std::move(*pc);
   }

@@ -27,7 +27,9 @@ const std::optional<std::string>& unavailable();
 struct GuestOptions {
   unsigned cpus = 1;
   std::uint64_t memory_bytes = 64u << 20;
-  bool pc = false;  // with the devices of a Pc, for TINY_FRAMES and TINY_GARBAGE
+  bool pc = false;                          // with the devices of a Pc, for TINY_FRAMES and TINY_GARBAGE
+  std::function<void()> console_wake = {};  // the Pc's callback, beside the count of console_wakes()
+  bool tlv_by_event = false;                // Pc::create
 };
 
 class Guest {
