@@ -14,37 +14,39 @@ class Frozen {
  public:
   using Clock = vmm::Clock;
 
-  // Kicks every vCPU and waits until all are parked or `limit` has passed.
-  Frozen(vmm::Vm& vm, Clock::duration limit) : vm_(vm), kicked_at_(Clock::now()) {
+  // Kicks every vCPU and waits until all have stopped or `limit` has passed.
+  Frozen(vmm::Vm& vm, Clock::duration limit) : vm_(vm), kicked_at_(Clock::now()), limit_(kicked_at_ + limit) {
     no_alloc_.emplace();
-    complete_ = vm_.freeze(kicked_at_ + limit);
-    parked_at_ = Clock::now();
+    complete_ = vm_.stop_vcpus(limit_);
+    stopped_at_ = Clock::now();
   }
   ~Frozen() { thaw(); }
   Frozen(const Frozen&) = delete;
   Frozen& operator=(const Frozen&) = delete;
 
-  // All vCPUs parked. Otherwise the guest is not to be read: some of it may still run.
+  // All vCPUs have stopped. Otherwise the guest is not to be read: some of it may still run.
   bool complete() const { return complete_; }
+
+  // The vCPUs go on to capture their state; true when all have, within the same limit. Until then Vcpu::state() is not to be read.
+  bool await_states() { return complete_ && vm_.await_states(limit_); }
 
   void thaw() {
     if (!no_alloc_) return;
     thaw_began_at_ = Clock::now();
-    vm_.thaw();
-    thawed_at_ = Clock::now();
+    thawed_at_ = vm_.thaw();
     no_alloc_.reset();
   }
 
   Clock::time_point kicked_at() const { return kicked_at_; }
-  Clock::time_point parked_at() const { return parked_at_; }
+  Clock::time_point stopped_at() const { return stopped_at_; }
   Clock::time_point thaw_began_at() const { return thaw_began_at_; }
-  Clock::time_point thawed_at() const { return thawed_at_; }
+  Clock::time_point thawed_at() const { return thawed_at_; }  // the last vCPU was let go: vmm::Vm::thaw
 
  private:
   vmm::Vm& vm_;
   std::optional<NoAllocScope> no_alloc_;
   bool complete_ = false;
-  Clock::time_point kicked_at_, parked_at_, thaw_began_at_, thawed_at_;
+  Clock::time_point kicked_at_, limit_, stopped_at_, thaw_began_at_, thawed_at_;
 };
 
 }  // namespace floe::freeze

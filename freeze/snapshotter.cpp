@@ -215,29 +215,44 @@ void Snapshotter::save_devices() {
   guest_clock_ns_ = ::ioctl(vm_.fd(), KVM_GET_CLOCK, &chips.clock) == 0 ? chips.clock.clock : 0;
 }
 
+// Everything stands still. What the vCPUs still capture meanwhile needs nothing of this thread.
+Result<TakeResult> Snapshotter::copy_frozen(Frozen& frozen, Take& take) {
+  auto last = frozen.stopped_at();
+  const auto lap = [&last] {
+    const auto before = std::exchange(last, Clock::now());
+    return last - before;
+  };
+  const auto collected = source_->collect(pending_);
+  take.parts.dirty_log = lap();
+  if (!collected) return fail(collected.error());
+  take.meta.residual_pages = pending_pages();
+  const bool fits = copy_pending();
+  take.parts.copy = lap();
+  save_devices();
+  take.parts.devices = lap();
+  const bool captured = frozen.await_states();
+  take.parts.states = lap();
+  if (!captured) return TakeResult::kRendezvousTimeout;
+  return fits ? TakeResult::kTaken : TakeResult::kDidNotFit;
+}
+
 // From the first kick to the thaw: one function, no suspension.
-Result<TakeResult> Snapshotter::pause(SnapshotMeta& meta) {
+Result<TakeResult> Snapshotter::pause(Take& take) {
+  SnapshotMeta& meta = take.meta;
   meta.realtime_ns = now_ns(CLOCK_REALTIME);
   meta.monotonic_ns = now_ns(CLOCK_MONOTONIC);
-  TakeResult result = TakeResult::kTaken;
-  Result<> collected;
+  Result<TakeResult> result = TakeResult::kRendezvousTimeout;
   Frozen frozen(vm_, options_.rendezvous_limit);
-  if (frozen.complete()) {
-    collected = source_->collect(pending_);
-    meta.residual_pages = pending_pages();
-    if (!copy_pending()) result = TakeResult::kDidNotFit;
-    save_devices();
-  } else {
-    result = TakeResult::kRendezvousTimeout;
-  }
+  if (frozen.complete()) result = copy_frozen(frozen, take);
   frozen.thaw();
+  take.parts.rendezvous = frozen.stopped_at() - frozen.kicked_at();
+  take.parts.thaw = frozen.thawed_at() - frozen.thaw_began_at();
   meta.dirty_pages += meta.residual_pages;
-  meta.kick_to_park_us = microseconds(frozen.parked_at() - frozen.kicked_at());
-  meta.capture_us = microseconds(frozen.thaw_began_at() - frozen.parked_at());
-  meta.thaw_us = microseconds(frozen.thawed_at() - frozen.thaw_began_at());
+  meta.kick_to_park_us = microseconds(take.parts.rendezvous);
+  meta.capture_us = microseconds(frozen.thaw_began_at() - frozen.stopped_at());
+  meta.thaw_us = microseconds(take.parts.thaw);
   meta.pause_us = microseconds(frozen.thawed_at() - frozen.kicked_at());
   meta.guest_clock_ns = guest_clock_ns_;
-  if (!collected) return fail(collected.error());
   return result;
 }
 
@@ -277,7 +292,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     co_return std::move(take);
   }
   if (!precopied) co_return precopied.failure();
-  const auto paused = pause(take.meta);
+  const auto paused = pause(take);
   if (!paused) co_return paused.error();
   take.result = *paused;
   if (take.result == TakeResult::kRendezvousTimeout) take.reason = "not every vCPU parked in time";

@@ -43,9 +43,21 @@ struct SnapshotterOptions {
 
 enum class TakeResult { kTaken, kRendezvousTimeout, kDidNotFit };
 
+// Where a pause went; the parts follow each other. In the meta, `capture_us` is everything between rendezvous and thaw.
+struct PauseParts {
+  using Duration = vmm::Clock::duration;
+  Duration rendezvous{};  // first kick to the last vCPU stopped, its registers captured
+  Duration dirty_log{};   // asking which pages are left
+  Duration copy{};        // copying them
+  Duration devices{};     // devices and chipset
+  Duration states{};      // waiting for what the vCPUs had still to capture
+  Duration thaw{};
+};
+
 struct Take {
   TakeResult result = TakeResult::kTaken;
   SnapshotMeta meta;   // of what was taken; timings also of what was not
+  PauseParts parts;    // likewise
   std::string reason;  // when not taken
 };
 
@@ -75,7 +87,8 @@ class Snapshotter {
   Result<> store_and_push(const SnapshotMeta& meta);
   void return_to_pending();
   engine::task<> precopy(SnapshotMeta& meta, engine::worker_pool& pool);
-  Result<TakeResult> pause(SnapshotMeta& meta);
+  Result<TakeResult> pause(Take& take);
+  Result<TakeResult> copy_frozen(Frozen& frozen, Take& take);
   void save_devices();
   MachineState machine_state() const;
 

@@ -1,22 +1,14 @@
 #include "vmm/vcpu.hpp"
 
-#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <mutex>
 
 namespace floe::vmm {
 namespace {
-
-long futex(const std::atomic<std::uint32_t>& word, int operation, std::uint32_t value, const timespec* timeout) {
-  return ::syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, 0);
-}
 
 int kick_signal() {
   return SIGRTMIN;
@@ -36,6 +28,9 @@ constexpr std::uint32_t kMsrs[] = {
     0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04,  // KVM: wall clock, system time, async PF, steal time, PV EOI
 };
 
+constexpr std::uint64_t kSynced = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+constexpr auto kTellGuest = std::chrono::milliseconds(100);  // a guest's watchdogs count in seconds
+
 }  // namespace
 
 void install_kick_signal() {
@@ -45,33 +40,6 @@ void install_kick_signal() {
     action.sa_handler = [](int) {};
     ::sigaction(kick_signal(), &action, nullptr);
   });
-}
-
-std::uint32_t Gate::advance() {
-  const std::uint32_t now = epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
-  futex(epoch_, FUTEX_WAKE, INT_MAX, nullptr);
-  return now;
-}
-
-void Gate::stop() {
-  stopping_.store(true, std::memory_order_release);
-  epoch_.fetch_add(2, std::memory_order_seq_cst);  // keeps its parity, but no longer equals what anybody waits on
-  futex(epoch_, FUTEX_WAKE, INT_MAX, nullptr);
-}
-
-void Gate::wait_while(std::uint32_t seen) const {
-  while (epoch() == seen && !stopping()) futex(epoch_, FUTEX_WAIT, seen, nullptr);
-}
-
-void Gate::acknowledge() {
-  acks_.fetch_add(1, std::memory_order_release);
-  futex(acks_, FUTEX_WAKE, 1, nullptr);
-}
-
-void Gate::wait_acknowledgement(std::uint32_t seen, std::chrono::nanoseconds at_most) const {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(at_most);
-  const timespec timeout{seconds.count(), (at_most - seconds).count()};
-  if (acknowledgements() == seen && at_most.count() > 0) futex(acks_, FUTEX_WAIT, seen, &timeout);
 }
 
 Result<std::unique_ptr<Vcpu>> Vcpu::create(int vm_fd, std::size_t run_bytes, unsigned index, Gate& gate, Buses buses) {
@@ -84,6 +52,9 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(int vm_fd, std::size_t run_bytes, uns
   vcpu->run_ = static_cast<kvm_run*>(page);
   vcpu->run_bytes_ = run_bytes;
   vcpu->state_ = std::make_unique<VcpuState>();
+  vcpu->msrs_.assign(std::begin(kMsrs), std::end(kMsrs));
+  const int synced = ::ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
+  vcpu->syncs_registers_ = synced > 0 && (static_cast<std::uint64_t>(synced) & kSynced) == kSynced;
   return vcpu;
 }
 
@@ -109,7 +80,9 @@ void Vcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+// Registers are synced only by the run that the kick ends: for each exit it would be too dear.
 void Vcpu::request_exit() {
+  if (syncs_registers_) __atomic_store_n(&run_->kvm_valid_regs, kSynced, __ATOMIC_RELAXED);
   __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -132,6 +105,7 @@ void Vcpu::run() {
 void Vcpu::enter() {
   counters_.runs.fetch_add(1, std::memory_order_relaxed);
   const int r = ::ioctl(fd(), KVM_RUN, 0);
+  access_pending_ = r == 0 && (run_->exit_reason == KVM_EXIT_IO || run_->exit_reason == KVM_EXIT_MMIO);
   if (r == 0) {
     handle_exit();
     return;
@@ -146,50 +120,77 @@ void Vcpu::enter() {
 }
 
 void Vcpu::park(std::uint32_t epoch) {
+  stopped_at_ = Clock::now();
   if (!ended_.load(std::memory_order_relaxed)) finish_pending_access();
-  capture();
+  state_->missing = 0;
+  capture_own();
+  stopped_epoch_.store(epoch, std::memory_order_release);
+  gate_.stopped().cross(epoch);
+  gate_.stopped().wait(epoch, Clock::time_point::max());
+  capture_shared();
   parked_at_ = Clock::now();
   counters_.parks.fetch_add(1, std::memory_order_relaxed);
   parked_epoch_.store(epoch, std::memory_order_release);
-  gate_.acknowledge();
+  gate_.parked().cross(epoch);
   gate_.wait_while(epoch);
+  leave();
+}
+
+void Vcpu::leave() {
+  if (syncs_registers_) {
+    run_->s.regs.sregs.cr0 = 0;
+    __atomic_store_n(&run_->kvm_valid_regs, 0, __ATOMIC_RELAXED);
+  }
   __atomic_store_n(&run_->immediate_exit, 0, __ATOMIC_SEQ_CST);
+  const auto now = Clock::now();
   // Just before it runs again: tells the guest's watchdogs that the time which passed was not its own. Fails harmlessly when the
   // guest has no kvmclock (yet).
-  ::ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
+  if (now - stopped_at_ > kTellGuest) ::ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
+  resumed_at_.store(now.time_since_epoch().count(), std::memory_order_release);
 }
 
 // An exit to user space for port I/O or MMIO is finished by the next KVM_RUN; until then RIP and RAX are those of before it.
 // With immediate_exit set that run does only this much. A wide or string access may ask for more pieces first.
 void Vcpu::finish_pending_access() {
   constexpr int kMostPieces = 4096;
-  for (int piece = 0; piece < kMostPieces; ++piece) {
+  for (int piece = 0; access_pending_ && piece < kMostPieces; ++piece) {
     request_exit();
-    if (::ioctl(fd(), KVM_RUN, 0) != 0) return;  // EINTR: nothing is pending any more
-    if (!handle_exit()) return;
+    access_pending_ = ::ioctl(fd(), KVM_RUN, 0) == 0;  // EINTR: nothing is pending any more
+    if (access_pending_ && !handle_exit()) return;
   }
 }
 
-void Vcpu::capture() {
+// One ioctl for a part of the state; what KVM refuses is a bit in `missing`.
+void Vcpu::get(unsigned part, unsigned long request, void* into) {
+  if (::ioctl(fd(), request, into) < 0) state_->missing |= 1u << part;
+}
+
+// What only this vCPU's own run changes.
+void Vcpu::capture_own() {
   VcpuState& s = *state_;
-  s.missing = 0;
-  unsigned part = 0;
-  const auto get = [&](unsigned long request, void* into) {
-    if (::ioctl(fd(), request, into) < 0) s.missing |= 1u << part;
-    ++part;
-  };
-  get(KVM_GET_REGS, &s.regs);
-  get(KVM_GET_SREGS, &s.sregs);
-  get(KVM_GET_VCPU_EVENTS, &s.events);
-  get(KVM_GET_MP_STATE, &s.mp_state);
-  get(KVM_GET_DEBUGREGS, &s.debugregs);
-  get(KVM_GET_XCRS, &s.xcrs);
-  get(KVM_GET_LAPIC, &s.lapic);
-  get(kvm::kGetXsave, s.xsave.data());
+  // cr0 of a CPU is never 0 (ET is wired to 1): leave() has put it there to tell whether a run has synced the registers since.
+  if (syncs_registers_ && run_->s.regs.sregs.cr0 != 0) {
+    s.regs = run_->s.regs.regs;
+    s.sregs = run_->s.regs.sregs;
+  } else {
+    get(0, KVM_GET_REGS, &s.regs);
+    get(1, KVM_GET_SREGS, &s.sregs);
+  }
+  get(4, KVM_GET_DEBUGREGS, &s.debugregs);
+  get(5, KVM_GET_XCRS, &s.xcrs);
+  get(7, kvm::kGetXsave, s.xsave.data());
   capture_msrs();
 }
 
-// KVM stops at the first MSR it does not know and returns how many it read: step over that one and go on.
+// What another vCPU's interrupt changes.
+void Vcpu::capture_shared() {
+  VcpuState& s = *state_;
+  get(2, KVM_GET_VCPU_EVENTS, &s.events);
+  get(3, KVM_GET_MP_STATE, &s.mp_state);
+  get(6, KVM_GET_LAPIC, &s.lapic);
+}
+
+// KVM stops at the first MSR it does not know and returns how many it read: that one is not asked for again.
 void Vcpu::capture_msrs() {
   struct {
     std::uint32_t count = 0, flags = 0;
@@ -197,13 +198,14 @@ void Vcpu::capture_msrs() {
   } request;
   kvm::MsrTable& table = state_->msrs;
   table.count = 0;
-  for (std::uint32_t next = 0; next < std::size(kMsrs);) {
-    request.count = static_cast<std::uint32_t>(std::size(kMsrs)) - next;
-    for (std::uint32_t i = 0; i < request.count; ++i) request.entries[i].index = kMsrs[next + i];
+  for (std::size_t next = 0; next < msrs_.size();) {
+    request.count = static_cast<std::uint32_t>(msrs_.size() - next);
+    for (std::uint32_t i = 0; i < request.count; ++i) request.entries[i].index = msrs_[next + i];
     const int read = ::ioctl(fd(), kvm::kGetMsrs, &request);
     const std::uint32_t got = read > 0 ? static_cast<std::uint32_t>(read) : 0;
     for (std::uint32_t i = 0; i < got; ++i) table.entries[table.count++] = request.entries[i];
-    next += got + 1;
+    next += got;
+    if (got < request.count) msrs_.erase(msrs_.begin() + static_cast<std::ptrdiff_t>(next));
   }
 }
 

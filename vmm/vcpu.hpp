@@ -1,11 +1,10 @@
-// vCPUs: one thread each around KVM_RUN, and the gate at which all of them can be stopped and let go again.
+// vCPUs: one thread each around KVM_RUN, and how one is brought to the gate (gate.hpp) and let go again.
 //
-// Stopping. The gate's epoch is even while the guest runs and odd while it is frozen. To freeze, the coordinator makes it odd, sets
-// immediate_exit in every run page and signals every thread (SIGRTMIN): a vCPU about to enter the guest returns at once, one in the
-// guest or halted in the kernel is kicked out. Each then, on its own thread and in parallel with the others, finishes a half-done
-// port or MMIO access, captures its state, stores the epoch it parked in, and waits on the epoch by futex. The guest is
-// frozen when every vCPU's parked epoch equals the gate's; comparing epochs instead of counting means that a late vCPU of an
-// abandoned freeze can never be mistaken for one of the next.
+// Stopping. The coordinator closes the gate, sets immediate_exit in every run page and signals every thread (SIGRTMIN): a vCPU about to
+// enter the guest returns at once, one in the guest or halted in the kernel is kicked out. Each then, on its own thread and in
+// parallel with the others, finishes a half-done port or MMIO access, captures its registers, is *stopped*, waits until all are, captures
+// what the others could change in it until then (its APIC, its pending events), is *parked*, and waits for the gate to open. So an
+// interrupt that one vCPU has sent is never missing in another, and the coordinator reads memory while that last part is captured.
 //
 // A vCPU thread never waits for anything but the gate. A vCPU that cannot run any more (triple fault, KVM error) stays at the gate,
 // still parks and still shows its registers, so that a dead guest can be captured like a live one.
@@ -21,13 +20,13 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "vmm/device.hpp"
+#include "vmm/gate.hpp"
 #include "vmm/kvm.hpp"
 
 namespace floe::vmm {
-
-using Clock = std::chrono::steady_clock;
 
 // All that a vCPU is, as KVM gives it: enough to resume from. Plain data, filled by the vCPU's own thread while it parks.
 // `missing` has a bit per part that KVM refused (by order of the members below); a refused part is zero.
@@ -55,32 +54,6 @@ struct VcpuEvent {
   std::string detail;
 };
 
-// The shared stop point. All operations are safe from any thread; freeze/thaw belong to one coordinator.
-class Gate {
- public:
-  std::uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
-  static bool frozen(std::uint32_t epoch) { return (epoch & 1) != 0; }
-  bool stopping() const { return stopping_.load(std::memory_order_acquire); }
-
-  // Coordinator: odd -> even and back. Both return the new epoch and wake whoever waits on it.
-  std::uint32_t advance();
-  void stop();
-
-  // vCPU: sleep until the epoch is no longer `seen`, or the machine stops.
-  void wait_while(std::uint32_t seen) const;
-
-  // vCPU -> coordinator: "something about my parked state changed". The coordinator sleeps on the counter until it moves past
-  // `seen` or the time is over.
-  void acknowledge();
-  std::uint32_t acknowledgements() const { return acks_.load(std::memory_order_acquire); }
-  void wait_acknowledgement(std::uint32_t seen, std::chrono::nanoseconds at_most) const;
-
- private:
-  std::atomic<std::uint32_t> epoch_{0};
-  std::atomic<std::uint32_t> acks_{0};
-  std::atomic<bool> stopping_{false};
-};
-
 class Vcpu {
  public:
   struct Buses {
@@ -106,8 +79,12 @@ class Vcpu {
   // Coordinator: make the vCPU come to the gate. request_exit() for all vCPUs first, then signal() for all.
   void request_exit();
   void signal();
+  std::uint32_t stopped_epoch() const { return stopped_epoch_.load(std::memory_order_acquire); }
   std::uint32_t parked_epoch() const { return parked_epoch_.load(std::memory_order_acquire); }
-  Clock::time_point parked_at() const { return parked_at_; }  // valid once parked_epoch() says so
+  Clock::time_point stopped_at() const { return stopped_at_; }  // came to the gate; valid once parked_epoch() says so
+  Clock::time_point parked_at() const { return parked_at_; }    // state captured; likewise
+  // When it last went back to its guest from the gate.
+  Clock::time_point resumed_at() const { return Clock::time_point(Clock::duration(resumed_at_.load(std::memory_order_acquire))); }
 
   // Valid while parked.
   const VcpuState& state() const { return *state_; }
@@ -119,7 +96,10 @@ class Vcpu {
   void enter();
   void park(std::uint32_t epoch);
   void finish_pending_access();
-  void capture();
+  void leave();
+  void get(unsigned part, unsigned long request, void* into);
+  void capture_own();
+  void capture_shared();
   void capture_msrs();
   bool handle_exit();
   void handle_port_io();
@@ -132,9 +112,13 @@ class Vcpu {
   UniqueFd fd_;
   kvm_run* run_ = nullptr;
   std::size_t run_bytes_ = 0;
+  bool syncs_registers_ = false;     // KVM_CAP_SYNC_REGS: a KVM_RUN that returns leaves the registers in the run page
+  bool access_pending_ = false;      // the last exit was a port or MMIO access, which the next KVM_RUN completes
+  std::vector<std::uint32_t> msrs_;  // to capture; those that KVM does not know are left out after the first time
   std::unique_ptr<VcpuState> state_;
-  std::atomic<std::uint32_t> parked_epoch_{0};
-  Clock::time_point parked_at_{};
+  std::atomic<std::uint32_t> stopped_epoch_{0}, parked_epoch_{0};
+  Clock::time_point stopped_at_{}, parked_at_{};
+  std::atomic<Clock::rep> resumed_at_{0};
   std::atomic<bool> ended_{false};
   std::function<void(const VcpuEvent&)> on_event_;
   Counters counters_;

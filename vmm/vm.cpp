@@ -102,41 +102,39 @@ void Vm::stop() {
   for (auto& vcpu : vcpus_) vcpu->join();
 }
 
-bool Vm::all_parked(std::uint32_t epoch) const {
-  for (const auto& vcpu : vcpus_)
-    if (vcpu->parked_epoch() != epoch) return false;
-  return true;
-}
-
 // Two passes: every run page first, then every signal, so that the vCPUs come in parallel.
 void Vm::kick(std::uint32_t epoch) {
   for (auto& vcpu : vcpus_)
-    if (vcpu->parked_epoch() != epoch) vcpu->request_exit();
+    if (vcpu->stopped_epoch() != epoch) vcpu->request_exit();
   for (auto& vcpu : vcpus_)
-    if (vcpu->parked_epoch() != epoch) vcpu->signal();
+    if (vcpu->stopped_epoch() != epoch) vcpu->signal();
 }
 
-bool Vm::freeze(Clock::time_point deadline) {
+bool Vm::stop_vcpus(Clock::time_point deadline) {
   constexpr auto kRekick = 10ms;
-  const std::uint32_t epoch = gate_.advance();
-  kick(epoch);
-  auto next_kick = Clock::now() + kRekick;
-  for (;;) {
-    const std::uint32_t seen = gate_.acknowledgements();
-    if (all_parked(epoch)) return true;
-    const auto now = Clock::now();
+  const std::uint32_t epoch = gate_.close(cpus());
+  for (auto now = Clock::now();; ++rekicks_) {
+    kick(epoch);
+    if (gate_.stopped().wait(epoch, std::min(deadline, now + kRekick))) return true;
+    now = Clock::now();
     if (now >= deadline) return false;
-    if (now >= next_kick) {
-      ++rekicks_;
-      kick(epoch);
-      next_kick = now + kRekick;
-    }
-    gate_.wait_acknowledgement(seen, std::min(deadline, next_kick) - now);
   }
 }
 
-void Vm::thaw() {
-  gate_.advance();
+bool Vm::await_states(Clock::time_point deadline) {
+  return gate_.parked().wait(gate_.epoch(), deadline);
+}
+
+Clock::time_point Vm::thaw() {
+  const auto began = Clock::now();
+  gate_.open();
+  auto last = began;
+  for (const auto& vcpu : vcpus_) {
+    const auto resumed = vcpu->resumed_at();
+    if (resumed < began) return Clock::now();
+    last = std::max(last, resumed);
+  }
+  return last;
 }
 
 }  // namespace floe::vmm

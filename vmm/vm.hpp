@@ -44,10 +44,15 @@ class Vm {
   void stop();
   bool running() const { return running_; }
 
-  // Brings every vCPU to the gate and returns when all are parked (true) or the deadline passed (false). Either way the guest stays
-  // frozen until thaw(). One caller at a time; allocates nothing. See freeze/frozen.hpp for the scope that owns frozen time.
-  bool freeze(Clock::time_point deadline);
-  void thaw();
+  // Stops every vCPU (gate.hpp) and returns when the guest's memory stands still (true) or the deadline passed (false). Either way the
+  // guest stays frozen until thaw(). One caller at a time; allocates nothing. See freeze/frozen.hpp for the scope that owns frozen time.
+  bool stop_vcpus(Clock::time_point deadline);
+  // After that: waits until every vCPU has captured its state, too.
+  bool await_states(Clock::time_point deadline);
+  bool freeze(Clock::time_point deadline) { return stop_vcpus(deadline) && await_states(deadline); }
+  // Lets the guest go on. Returns when the last vCPU had been let go, as closely as can be told: the time at which this is done, or, when
+  // by then all of them have been running for a while (a woken vCPU takes the coordinator's CPU), the time the last of them began to.
+  Clock::time_point thaw();
   std::uint64_t rekicks() const { return rekicks_; }  // kicks repeated because a vCPU did not come within 10 ms
 
  private:
@@ -55,7 +60,6 @@ class Vm {
   Result<> create_chips();
   Result<> map_memory();
   Result<> create_vcpus(unsigned cpus);
-  bool all_parked(std::uint32_t epoch) const;
   void kick(std::uint32_t epoch);
 
   UniqueFd kvm_;

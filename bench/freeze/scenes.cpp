@@ -24,10 +24,11 @@ Sample empty_freeze(vmm::Vm& vm) {
   Sample sample;
   const std::uint64_t before = allocations();
   freeze::Frozen frozen(vm, kLimit);
+  frozen.await_states();
   frozen.thaw();
   sample.allocations = static_cast<double>(allocations() - before);
   sample.pause = microseconds(frozen.thawed_at() - frozen.kicked_at());
-  sample.park = microseconds(frozen.parked_at() - frozen.kicked_at());
+  sample.park = microseconds(frozen.stopped_at() - frozen.kicked_at());
   sample.thaw = microseconds(frozen.thawed_at() - frozen.thaw_began_at());
   return sample;
 }

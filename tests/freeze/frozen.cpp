@@ -54,19 +54,21 @@ BOOST_AUTO_TEST_CASE(the_times_follow_each_other_and_thawing_twice_is_once) {
   const auto guest = running(1);
   if (!guest) return;
   Frozen scope(guest->vm(), 20s);
-  const bool complete = scope.complete();
+  const bool complete = scope.await_states();
   scope.thaw();
   const auto thawed = scope.thawed_at();
   scope.thaw();
   BOOST_TEST(complete);
   BOOST_TEST((scope.thawed_at() == thawed));
-  BOOST_TEST((scope.kicked_at() < scope.parked_at()));
-  BOOST_TEST((scope.parked_at() <= scope.thaw_began_at()));
+  BOOST_TEST((scope.kicked_at() < scope.stopped_at()));
+  BOOST_TEST((scope.stopped_at() <= scope.thaw_began_at()));
   BOOST_TEST((scope.thaw_began_at() <= scope.thawed_at()));
-  const auto parked = guest->vm().vcpu(0).parked_at();
-  BOOST_TEST((scope.kicked_at() <= parked && parked <= scope.parked_at()));
+  const vmm::Vcpu& vcpu = guest->vm().vcpu(0);
+  BOOST_TEST((scope.kicked_at() <= vcpu.stopped_at() && vcpu.stopped_at() <= scope.stopped_at()));
+  BOOST_TEST((vcpu.stopped_at() <= vcpu.parked_at() && vcpu.parked_at() <= scope.thaw_began_at()));
   BOOST_TEST(!NoAllocScope::active());
   BOOST_TEST(guest->wait_for_progress(TINY_COUNT));
+  BOOST_TEST((vcpu.resumed_at() >= scope.thaw_began_at()));
 }
 
 BOOST_AUTO_TEST_CASE(a_limit_of_nothing_is_incomplete_and_thaws_all_the_same) {

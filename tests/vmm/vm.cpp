@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(a_vcpu_stuck_in_a_device_fails_the_freeze_and_nothing_else)
   BOOST_REQUIRE(guest->wait([&] { return guest->latched(); }));
   BOOST_TEST(!guest->vm().freeze(Clock::now() + 30ms));
   BOOST_TEST(guest->vm().rekicks() > 0u);
-  BOOST_TEST(guest->vm().vcpu(0).parked_epoch() != guest->vm().vcpu(1).parked_epoch());
+  BOOST_TEST(guest->vm().vcpu(0).stopped_epoch() != guest->vm().vcpu(1).stopped_epoch());
   guest->vm().thaw();
   const std::uint64_t before = guest->counter(0);
   BOOST_TEST(guest->wait([&] { return guest->counter(0) != before; }));
