@@ -21,6 +21,14 @@ AsioPeer load(std::string name, [[maybe_unused]] const char* file) {
   find(library, peer, "floe_asio_post_close", peer.post_close);
   find(library, peer, "floe_asio_post", peer.post);
   find(library, peer, "floe_asio_post_receive", peer.post_receive);
+  find(library, peer, "floe_asio_timeouts", peer.timeouts);
+  find(library, peer, "floe_asio_sleeper_open", peer.sleeper_open);
+  find(library, peer, "floe_asio_sleeper_close", peer.sleeper_close);
+  find(library, peer, "floe_asio_sleeper_lateness", peer.sleeper_lateness);
+  find(library, peer, "floe_asio_echo_open", peer.echo_open);
+  find(library, peer, "floe_asio_echo_close", peer.echo_close);
+  find(library, peer, "floe_asio_echo_run", peer.echo_run);
+  find(library, peer, "floe_asio_idle", peer.idle);
 #else
   peer.absent = "built without the headers of Boost.Asio";
 #endif

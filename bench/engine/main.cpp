@@ -26,6 +26,13 @@ int main(int count, char** arguments) {
   bench.report.conditions.notes = {{"ring", engine->features()}, {"cores", cores_in_use()}};
   nop_rows(bench);
   task_rows(bench);
+  yield_rows(bench);
+  timer_rows(bench);
+  lateness_rows(bench);
   post_rows(bench);
+  echo_rows(bench);
+  record_rows(bench);
+  burst_rows(bench);
+  idle_rows(bench);
   return finish(bench.report, bench.settings);
 }

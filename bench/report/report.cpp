@@ -11,8 +11,8 @@
 namespace floe::bench {
 namespace {
 
-std::vector<double> pairwise(const Row& row, std::string_view contender, double (*combine)(double baseline, double value)) {
-  const Contender* const base = row.find(row.baseline);
+std::vector<double> pairwise(const Row& row, std::string_view contender, std::string_view to, double (*combine)(double to, double value)) {
+  const Contender* const base = row.find(to);
   const Contender* const other = row.find(contender);
   std::vector<double> values;
   if (base == nullptr || other == nullptr) return values;
@@ -70,13 +70,18 @@ const Contender* Row::find(std::string_view contender) const {
   return nullptr;
 }
 
+std::optional<Spread> ratio(const Row& row, std::string_view contender, std::string_view to) {
+  if (row.ratio_of == Ratio::throughput)
+    return if_any(pairwise(row, contender, to, [](double base, double value) { return base / value; }));
+  return if_any(pairwise(row, contender, to, [](double base, double value) { return value / base; }));
+}
+
 std::optional<Spread> ratio(const Row& row, std::string_view contender) {
-  if (row.ratio_of == Ratio::throughput) return if_any(pairwise(row, contender, [](double base, double value) { return base / value; }));
-  return if_any(pairwise(row, contender, [](double base, double value) { return value / base; }));
+  return ratio(row, contender, row.baseline);
 }
 
 std::optional<Spread> difference(const Row& row, std::string_view contender) {
-  return if_any(pairwise(row, contender, [](double base, double value) { return value - base; }));
+  return if_any(pairwise(row, contender, row.baseline, [](double base, double value) { return value - base; }));
 }
 
 Promise ratio_at_least(const Row& row, std::string_view contender, double bound) {
@@ -97,6 +102,11 @@ Promise median_at_most(const Row& row, std::string_view contender, double bound)
   Promise made{fmt::format("{} at most {:g} {}", contender, bound, row.unit), bound};
   if (one != nullptr) made.value = spread(one->rounds).median;
   return made;
+}
+
+Promise ahead_of(const Row& row, std::string_view contender, std::string_view rival) {
+  const bool throughput = row.ratio_of == Ratio::throughput;
+  return {fmt::format("{} ahead of {}", contender, rival), 1, throughput, median_of(ratio(row, contender, rival))};
 }
 
 Promise figure_at_most(const Row& row, std::string_view contender, std::string_view figure, double bound) {

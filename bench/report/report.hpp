@@ -70,6 +70,7 @@ struct Row {
 
 // Of same-round values; nothing when either was not measured.
 std::optional<Spread> ratio(const Row& row, std::string_view contender);
+std::optional<Spread> ratio(const Row& row, std::string_view contender, std::string_view to);
 std::optional<Spread> difference(const Row& row, std::string_view contender);  // contender - baseline
 
 // Promises about medians. Add them once the rounds are in.
@@ -77,6 +78,7 @@ Promise ratio_at_least(const Row& row, std::string_view contender, double bound)
 Promise ratio_at_most(const Row& row, std::string_view contender, double bound);
 Promise difference_at_most(const Row& row, std::string_view contender, double bound);
 Promise median_at_most(const Row& row, std::string_view contender, double bound);
+Promise ahead_of(const Row& row, std::string_view contender, std::string_view rival);  // its throughput is at least the rival's
 Promise figure_at_most(const Row& row, std::string_view contender, std::string_view figure, double bound);
 Promise either(const Promise& one, const Promise& other);  // it is enough that one holds
 

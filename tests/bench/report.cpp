@@ -49,6 +49,8 @@ BOOST_AUTO_TEST_CASE(promises_hold_or_do_not_or_were_not_measured) {
   BOOST_TEST(*ratio_at_least(row, "floe", 0.98).holds());
   BOOST_TEST(!*ratio_at_least(row, "floe", 0.99).holds());
   BOOST_TEST(*difference_at_most(row, "floe", 2).holds());
+  BOOST_TEST(!*ahead_of(row, "floe", "raw").holds());
+  BOOST_TEST(*ahead_of(row, "raw", "floe").holds());
   BOOST_TEST(!*median_at_most(row, "floe", 101).holds());
   BOOST_TEST(!*figure_at_most(row, "floe", "allocations/op", 0).holds());
   BOOST_TEST(!figure_at_most(row, "floe", "enters", 0).holds().has_value());
