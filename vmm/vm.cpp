@@ -5,8 +5,6 @@
 
 namespace floe::vmm {
 
-using namespace std::chrono_literals;
-
 Result<std::unique_ptr<Vm>> Vm::create(const VmOptions& options) {
   if (options.cpus == 0) return fail("a machine needs at least one vCPU");
   auto vm = std::unique_ptr<Vm>(new Vm);
@@ -111,11 +109,10 @@ void Vm::kick(std::uint32_t epoch) {
 }
 
 bool Vm::stop_vcpus(Clock::time_point deadline) {
-  constexpr auto kRekick = 10ms;
   const std::uint32_t epoch = gate_.close(cpus());
   for (auto now = Clock::now();; ++rekicks_) {
     kick(epoch);
-    if (gate_.stopped().wait(epoch, std::min(deadline, now + kRekick))) return true;
+    if (gate_.stopped().wait(epoch, std::min(deadline, now + rekick_after_))) return true;
     now = Clock::now();
     if (now >= deadline) return false;
   }
