@@ -17,18 +17,6 @@ constexpr unsigned kSetupNoSqarray = 1U << 16;  // IORING_SETUP_NO_SQARRAY
 constexpr unsigned kEnterNoIowait = 1U << 7;    // IORING_ENTER_NO_IOWAIT
 constexpr unsigned kFeatNoIowait = 1U << 17;    // IORING_FEAT_NO_IOWAIT
 
-long enter_kernel(long fd, long submit, long wait_for, long flags) {
-  long result = __NR_io_uring_enter;
-  register long no_argument asm("r8") = 0;
-  register long no_size asm("r9") = 0;
-  register long flags_register asm("r10") = flags;
-  asm volatile("syscall"
-               : "+a"(result)
-               : "D"(fd), "S"(submit), "d"(wait_for), "r"(flags_register), "r"(no_argument), "r"(no_size)
-               : "rcx", "r11", "memory");
-  return result;
-}
-
 template <class T>
 T* at(void* base, unsigned offset) {
   return reinterpret_cast<T*>(static_cast<char*>(base) + offset);
@@ -84,12 +72,8 @@ RawRing::~RawRing() {
   close(fd_);
 }
 
-void RawRing::enter(unsigned wait_for) {
-  __atomic_store_n(sq_tail_, tail_, __ATOMIC_RELEASE);
-  ++enters_;
-  const unsigned submit = tail_ - __atomic_load_n(sq_head_, __ATOMIC_RELAXED);
-  const long result = enter_kernel(enter_fd_, submit, wait_for, enter_flags_);
-  require(result >= 0 || result == -EINTR, "io_uring_enter failed");
+void RawRing::check(long result) {
+  require(result == -EINTR, "io_uring_enter failed");
 }
 
 }  // namespace floe::bench

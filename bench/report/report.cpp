@@ -84,8 +84,9 @@ std::optional<Spread> difference(const Row& row, std::string_view contender) {
   return if_any(pairwise(row, contender, row.baseline, [](double base, double value) { return value - base; }));
 }
 
-Promise ratio_at_least(const Row& row, std::string_view contender, double bound) {
-  return {fmt::format("{} at least {:g} of {}", contender, bound, row.baseline), bound, true, median_of(ratio(row, contender))};
+Promise ratio_at_least(const Row& row, std::string_view contender, double bound, std::string_view to) {
+  const std::string_view other = to.empty() ? std::string_view(row.baseline) : to;
+  return {fmt::format("{} at least {:g} of {}", contender, bound, other), bound, true, median_of(ratio(row, contender, other))};
 }
 
 Promise ratio_at_most(const Row& row, std::string_view contender, double bound) {

@@ -74,7 +74,7 @@ std::optional<Spread> ratio(const Row& row, std::string_view contender, std::str
 std::optional<Spread> difference(const Row& row, std::string_view contender);  // contender - baseline
 
 // Promises about medians. Add them once the rounds are in.
-Promise ratio_at_least(const Row& row, std::string_view contender, double bound);
+Promise ratio_at_least(const Row& row, std::string_view contender, double bound, std::string_view to = {});  // the baseline
 Promise ratio_at_most(const Row& row, std::string_view contender, double bound);
 Promise difference_at_most(const Row& row, std::string_view contender, double bound);
 Promise median_at_most(const Row& row, std::string_view contender, double bound);

@@ -41,6 +41,7 @@ class Echo {
 
 std::unique_ptr<Echo> floe_echo(EchoShape shape);
 std::unique_ptr<Echo> raw_echo(EchoShape shape);            // io_uring, a submission for each send and each receive
+std::unique_ptr<Echo> liburing_echo(EchoShape shape);       // the same through liburing
 std::unique_ptr<Echo> raw_multishot_echo(EchoShape shape);  // io_uring's best: multishot receives into provided buffers, fixed files
 std::unique_ptr<Echo> epoll_echo(EchoShape shape);
 std::unique_ptr<Echo> asio_echo(const AsioPeer& peer, EchoShape shape);

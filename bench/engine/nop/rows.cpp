@@ -12,11 +12,11 @@ void depth_row(Bench& bench, unsigned depth, double promised) {
   if (!bench.wants(row)) return;
   const std::uint64_t count = bench.scaled(depth == 1 ? 200'000 : 800'000) / depth * depth;
   RawRing ring;
-  LiburingNops liburing;
+  LiburingRing liburing;
   const auto on = make_loop();
   race(row,
-       {{"raw io_uring", [&] { return charge(count, [&] { raw_nops(ring, count, depth); }); }},
-        {"liburing", [&] { return charge(count, [&] { liburing.run(count, depth); }); }},
+       {{"raw io_uring", [&] { return charge(count, [&] { bare_nops(ring, count, depth); }); }},
+        {"liburing", [&] { return charge(count, [&] { bare_nops(liburing, count, depth); }); }},
         {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
        bench.rounds(15));
   row.promises = {ratio_at_least(row, "floe", promised), allocates_nothing(row)};

@@ -1,5 +1,6 @@
 #include "bench/engine/echo/echo.hpp"
 #include "bench/engine/echo/message.hpp"
+#include "bench/engine/liburing_ring.hpp"
 #include "bench/engine/raw_ring.hpp"
 
 namespace floe::bench {
@@ -7,9 +8,10 @@ namespace {
 
 enum Kind : std::uint64_t { kClientSent, kClientReceived, kServerReceived, kServerSent };
 
-class RawEcho : public Echo {
+template <class Ring>
+class BareEcho : public Echo {
  public:
-  explicit RawEcho(EchoShape shape) : shape_(shape), sockets_(shape.pairs) {
+  explicit BareEcho(EchoShape shape) : shape_(shape), sockets_(shape.pairs) {
     for (unsigned pair = 0; pair < shape.pairs; ++pair) talks_.push_back({Message(shape.bytes), std::vector<std::byte>(shape.bytes)});
   }
 
@@ -60,16 +62,16 @@ class RawEcho : public Echo {
   }
 
   void on_completion(std::uint64_t kind, unsigned pair, int result) {
-    require(result > 0, "raw io_uring: a socket failed");
+    require(result > 0, "a bare ring: a socket failed");
     Talk& talk = talks_[pair];
     switch (kind) {
       case kClientSent:
-        require(static_cast<std::size_t>(result) == talk.message.size(), "raw io_uring: a part was not sent");
+        require(static_cast<std::size_t>(result) == talk.message.size(), "a bare ring: a part was not sent");
         return receive(pair, kClientReceived);
       case kClientReceived:
         talk.message.arrived(static_cast<std::size_t>(result));
         if (!talk.message.complete()) return receive(pair, kClientReceived);
-        require(talk.message.correct(), "raw io_uring: a wrong answer");
+        require(talk.message.correct(), "a bare ring: a wrong answer");
         if (--talk.left != 0) return ask(pair);
         --open_;
         return;
@@ -84,7 +86,7 @@ class RawEcho : public Echo {
 
   EchoShape shape_;
   Sockets sockets_;
-  RawRing ring_;
+  Ring ring_;
   std::vector<Talk> talks_;
   unsigned open_ = 0;
 };
@@ -92,7 +94,11 @@ class RawEcho : public Echo {
 }  // namespace
 
 std::unique_ptr<Echo> raw_echo(EchoShape shape) {
-  return std::make_unique<RawEcho>(shape);
+  return std::make_unique<BareEcho<RawRing>>(shape);
+}
+
+std::unique_ptr<Echo> liburing_echo(EchoShape shape) {
+  return std::make_unique<BareEcho<LiburingRing>>(shape);
 }
 
 }  // namespace floe::bench

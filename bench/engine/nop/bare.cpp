@@ -2,7 +2,8 @@
 
 namespace floe::bench {
 
-void raw_nops(RawRing& ring, std::uint64_t count, unsigned depth) {
+template <class Ring>
+void bare_nops(Ring& ring, std::uint64_t count, unsigned depth) {
   std::uint64_t submitted = 0, completed = 0;
   bool all_well = true;
   while (completed < count) {
@@ -14,7 +15,10 @@ void raw_nops(RawRing& ring, std::uint64_t count, unsigned depth) {
     ring.enter(1);
     completed += ring.walk([&](const io_uring_cqe& done) { all_well &= done.res == 0; });
   }
-  require(all_well && completed == count, "raw io_uring: a nop failed");
+  require(all_well && completed == count, "a bare ring: a nop failed");
 }
+
+template void bare_nops(RawRing& ring, std::uint64_t count, unsigned depth);
+template void bare_nops(LiburingRing& ring, std::uint64_t count, unsigned depth);
 
 }  // namespace floe::bench
