@@ -13,14 +13,13 @@ void gathering::start(promise_base& parent) {
   left_ = started_.size();
   first_ = started_.size();
   for (promise_base* child : started_) {
-    child->on_done = &gathering::child_ended;
-    child->owner = this;
+    child->at_end = this;
     owner.start(*child, inner_, parent.name);
   }
 }
 
-void gathering::child_ended(promise_base& child, void* self) {
-  auto& all = *static_cast<gathering*>(self);
+void gathering::child_ended(ending& self, promise_base& child) {
+  auto& all = static_cast<gathering&>(self);
   if (all.first_ == all.started_.size()) {
     for (all.first_ = 0; all.started_[all.first_] != &child;) ++all.first_;
     if (all.stop_after_first_) all.inner_.request_stop();

@@ -22,11 +22,11 @@ namespace floe::engine {
 namespace detail {
 
 // Starts tasks side by side in one context and waits for all.
-class gathering {
+class gathering : private ending {
  public:
   // `children` must stay valid until all have ended.
   gathering(context& inner, std::span<promise_base* const> children, bool stop_after_first = false)
-      : inner_(inner), stop_after_first_(stop_after_first), started_(children) {}
+      : ending(&gathering::child_ended), inner_(inner), stop_after_first_(stop_after_first), started_(children) {}
 
   std::size_t first() const { return first_; }
 
@@ -40,7 +40,7 @@ class gathering {
 
  private:
   void start(promise_base& parent);
-  static void child_ended(promise_base& child, void* self);
+  static void child_ended(ending& self, promise_base& child);
 
   context& inner_;
   bool stop_after_first_;

@@ -7,8 +7,11 @@
 
 #include <atomic>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
+#include <string_view>
 
 namespace floe::engine {
 
@@ -18,6 +21,22 @@ class context;
 // Nanoseconds of CLOCK_MONOTONIC (or of the manual clock).
 using nanos = std::int64_t;
 inline constexpr nanos kNever = std::numeric_limits<nanos>::max();
+
+// What a task is called in reports. A literal is used where it stands; of anything else the loop keeps a copy.
+class task_name {
+ public:
+  template <std::size_t N>
+  consteval task_name(const char (&literal)[N]) : text_(literal, N - 1), literal_(true) {}
+  task_name(std::string_view text) : text_(text) {}
+  task_name(const std::string& text) : text_(text) {}
+
+  std::string_view text() const { return text_; }
+  bool is_literal() const { return literal_; }
+
+ private:
+  std::string_view text_;
+  bool literal_ = false;
+};
 
 namespace detail {
 
@@ -53,6 +72,17 @@ struct link {
   }
 };
 
+// Whoever started a task that nobody awaits (scope, when_all, run) and is told that it has ended, once nothing of it is on the stack: its
+// frame may be destroyed then.
+struct ending {
+  using action = void (*)(ending& self, promise_base& ended);
+  explicit ending(action what) : on_end(what) {}
+  ending(const ending&) = delete;
+  ending& operator=(const ending&) = delete;
+
+  action on_end;
+};
+
 // What a suspended task waits for, so that a stop finds it: a task that it awaits in the same context, a hook, an operation in flight
 // (until its completion, stopped or not), or nothing that can be stopped. One word, since each await writes it twice.
 class awaited {
@@ -76,7 +106,7 @@ class awaited {
 
 // The part of every promise that the engine knows: whom to resume, in which context, under which name, what it waits for, and who waits for
 // its end. Members without initialiser are set by whoever starts the task: an awaiting parent sets `parent`, everybody else clears it and
-// sets on_done.
+// sets at_end.
 //
 // A context knows only the tasks that were started in it, not each that waits. A stop goes from those down from child to child to the one
 // that waits. So an operation costs one store here instead of a place in a list, whose neighbours would be cold. Its completion carries the
@@ -86,10 +116,9 @@ struct promise_base {
   awaited waits_for;
   promise_base* parent;  // the task that awaits this one
   const char* name;
-  promise_base* next;                                 // link of the ready set; of the graveyard after the end
-  void (*on_done)(promise_base& child, void* owner);  // without a parent: scopes, when_all, run
-  void* owner;
-  link root;  // place among the tasks started in ctx
+  promise_base* next;  // in the ready set
+  ending* at_end;      // without a parent: whom to tell of the end
+  link root;           // place among the tasks started in ctx
 
   // Every promise begins with this part and is aligned to 16 bytes at most (task.hpp asserts it), so its place in the frame is the same.
   std::coroutine_handle<> handle() { return std::coroutine_handle<promise_base>::from_promise(*this); }

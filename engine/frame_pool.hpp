@@ -41,18 +41,19 @@ class frame_pool {
 
   static void* allocate(std::size_t bytes) {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.head[index] == nullptr) [[unlikely]]
+    if (index >= kClasses || tls.head[index]->next == nullptr) [[unlikely]]
       return from_malloc(bytes);
     free_frame* const frame = tls.head[index];
-    FLOE_POOL_SHOW(frame, size_of(index));
     tls.head[index] = frame->next;
-    ++tls.room[index];
+    __builtin_prefetch(frame->next, 1);  // a wave of new tasks would wait for each in turn
+    __builtin_prefetch(reinterpret_cast<const char*>(frame->next) + kGrain, 1);
+    FLOE_POOL_SHOW(frame, size_of(index));
     return frame;
   }
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.room[index] == 0) [[unlikely]]
+    if (index >= kClasses || tls.head[index]->room == 0) [[unlikely]]
       return release_slowly(frame, bytes);
     keep(frame, index);
   }
@@ -60,8 +61,10 @@ class frame_pool {
   static frame_pool_counters counters();  // of the calling thread
 
  private:
+  // Each free frame knows how many more its list takes above it, so that neither taking one nor a full list needs a counter of its own.
   struct free_frame {
     free_frame* next;
+    std::size_t room;
   };
   static constexpr std::size_t kClasses = kLargest / kGrain;
   static constexpr std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kGrain; }
@@ -71,20 +74,25 @@ class frame_pool {
   static void keep(void* frame, std::size_t index) noexcept {
     auto* const freed = static_cast<free_frame*>(frame);
     freed->next = tls.head[index];
+    freed->room = tls.head[index]->room - 1;
     tls.head[index] = freed;
-    --tls.room[index];
-    FLOE_POOL_HIDE(frame, size_of(index));
+    FLOE_POOL_HIDE(freed + 1, size_of(index) - sizeof *freed);
   }
   static void* from_malloc(std::size_t bytes);
   static void release_slowly(void* frame, std::size_t bytes) noexcept;
   static void watch_thread();
 
-  // Trivially constructible and destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
+  // The end of a list that takes nothing: no janitor would empty it at the thread's end.
+  static constinit free_frame shut;
+
+  // Constant-initialised and trivially destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
   struct lists {
     std::array<free_frame*, kClasses> head;
-    std::array<std::size_t, kClasses> room;  // how many more are kept; 0 while nobody would empty the lists at the thread's end
-    frame_pool_counters counters;
-    enum { kUnwatched, kOpen, kClosed } state;
+    std::array<free_frame, kClasses> bottom{};  // the last of each list, no frame
+    frame_pool_counters counters{};
+    enum { kUnwatched, kOpen, kClosed } state = kUnwatched;
+
+    constexpr lists() { head.fill(&shut); }
   };
   struct janitor;
   static constinit thread_local lists tls;

@@ -94,11 +94,11 @@ class loop {
 
   // Drives the loop on this thread until the task has ended. Tasks of scopes that outlive it go on in the next run().
   template <class T>
-  outcome<T> run(task<T> main, std::string_view name = "main") {
+  outcome<T> run(task<T> main, task_name name = "main") {
     task<T> kept = std::move(main);
-    bool done = false;
-    start_root(kept.promise(), name, done);
-    drive(done);
+    main_ending end;
+    start_root(kept.promise(), name, end);
+    drive(end.reached);
     return std::move(kept.promise().result);
   }
 
@@ -123,7 +123,7 @@ class loop {
 
   // --- for the engine's own awaiters -------------------------------------------------------------------------------------------
   context& current_context() { return current_context_ != nullptr ? *current_context_ : root_; }
-  const char* intern(std::string_view name);  // a copy that lives as long as the loop
+  const char* intern(task_name name) { return name.is_literal() ? name.text().data() : keep_name(name.text()); }
   void set_current(context& ctx) { current_context_ = &ctx; }
   // Every awaiter that suspends says so, for fault_plan.
   void note_suspension() {
@@ -135,16 +135,18 @@ class loop {
   void make_ready(detail::promise_base& task) {
     task.waits_for.clear();
     ready_.push(task, rough_now_);
-    if (ready_.size() > ready_peak_) ready_peak_ = ready_.size();
   }
   bool more_urgent_ready(nanos deadline) const { return ready_.has_earlier_than(deadline); }
   bool slice_is_over();
-  // Frees the frame of an ended task once nothing of it is on the stack.
-  void bury(detail::promise_base& ended) {
-    ended.next = graveyard_;
-    graveyard_ = &ended;
+  // A task that nobody awaits has ended; tells whoever started it when the stack is clear. One resume ends at most one such task.
+  void root_ended(detail::promise_base& task) { ended_ = &task; }
+  void start(detail::promise_base& child, context& ctx, const char* name) {
+    child.ctx = &ctx;
+    child.name = name;
+    child.parent = nullptr;
+    ctx.add_root(child);
+    make_ready(child);
   }
-  void start(detail::promise_base& child, context& ctx, const char* name);
 
   void add_timer(detail::timer_node& timer, nanos at);
   void remove_timer(detail::timer_node& timer) { timers_.remove(timer); }
@@ -174,6 +176,10 @@ class loop {
     using is_transparent = void;
     std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
   };
+  struct main_ending : detail::ending {
+    main_ending() : ending([](ending& self, detail::promise_base&) { static_cast<main_ending&>(self).reached = true; }) {}
+    bool reached = false;
+  };
   struct backlog_entry {
     std::uint64_t user_data;
     int result;
@@ -182,9 +188,11 @@ class loop {
 
   explicit loop(loop_options options);
   Result<> open();
-  void start_root(detail::promise_base& main, std::string_view name, bool& done);
+  void start_root(detail::promise_base& main, task_name name, main_ending& end);
+  const char* keep_name(std::string_view name);  // a copy that lives as long as the loop
   void bind_to_thread();
   void drive(const bool& done);
+  std::size_t stack_gap() const;
   void fire_timers();
   void dispatch_ready(const bool& done);
   void look_at_ring();
@@ -194,44 +202,42 @@ class loop {
   void after_odd_enter(int error);
   void put_completions_aside();
   void walk_completions();
-  unsigned resume_completed(unsigned end, unsigned walked);
+  unsigned resume_completed(unsigned end);
   void sort_completions(unsigned end);
   bool others_wait(nanos& began);
   void complete(std::uint64_t user_data, int result, unsigned flags);
-  void resume(detail::promise_base& task, unsigned in_this_pass);
-  void begin_looks(std::size_t tasks);
-  void look_for_stall(unsigned resumed);
-  void end_looks(unsigned resumed);
-  void report_stall(nanos held, unsigned first, unsigned last);
+  void resume(detail::promise_base& task, unsigned position);
+  void tell_of_end();
+  void look_for_stall(unsigned first, unsigned end);
+  void report_stall(nanos held, unsigned first, unsigned end);
   void inject_stop();
   nanos coarse_now() const;
   void arm_doorbell();
   void drain_orphans();
-  bool slice_over_after(unsigned resumes, nanos& began) const;
+  unsigned next_portion(unsigned resumed, nanos& began) const;
 
+  // What every operation and every resume touches comes first and together: see stack_gap().
   detail::submission_queue submissions_;
+  context* current_context_ = nullptr;
+  detail::promise_base* ended_ = nullptr;
+  unsigned walk_end_ = 0;  // the completion that the present walk ends before
   bool faults_armed_ = false;
-  std::unique_ptr<detail::ring> ring_;
-  std::shared_ptr<detail::doorbell> doorbell_;
+  std::array<const char*, 64> recent_{};  // names resumed since the last look at the clock, by position
   detail::ready_set ready_;
   detail::timer_heap timers_;
-  context* current_context_ = nullptr;
+  std::unique_ptr<detail::ring> ring_;
+  std::shared_ptr<detail::doorbell> doorbell_;
   std::vector<backlog_entry> backlog_;  // completions taken early so that the kernel accepts submissions again
-  detail::promise_base* graveyard_ = nullptr;
   mutable nanos rough_now_ = 0;
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
   unsigned doubts_ = 0;
-  unsigned walk_end_ = 0;   // the completion that the present walk ends before
-  unsigned looked_ = 0;     // of this pass's resumes, those whose time is accounted for
-  unsigned next_look_ = 0;  // read the clock after this many
   std::uint64_t suspensions_ = 0;
   std::uint64_t stop_at_suspension_ = 0;
   std::uint64_t operations_until_failure_ = 0;
   int injected_error_ = 0;
   std::uint64_t dispatched_ = 0;
   std::uint64_t others_completed_ = 0;
-  std::array<const char*, 32> recent_{};  // names resumed since the last look at the clock
   std::uint64_t ready_peak_ = 0;
   std::uint64_t notes_ = 0;
   int external_work_ = 0;

@@ -52,16 +52,18 @@ const char* verb_of(opcode op) {
 }  // namespace
 
 // The rare cases: the context is stopped, the queue is full, or faults are injected (which may stop the context now).
-bool operation::may_start(promise_base& task, opcode op) {
+bool operation::start_with_care(promise_base& task, const request& what) {
   loop& owner = task.ctx->owner();
   if (owner.faults_armed() && owner.inject_fault(result_)) return false;
-  if (!task.ctx->stop_requested() || op == opcode::close) {
-    if (owner.entry_needs_care()) owner.flush();
-    return true;
+  if (task.ctx->stop_requested() && what.op() != opcode::close) {
+    result_ = -ECANCELED;
+    stopped_ = 1;
+    return false;
   }
-  result_ = -ECANCELED;
-  stopped_ = 1;
-  return false;
+  result_ = kInFlight;
+  task.waits_for.set(*this);
+  owner.submit(what, &task, tag::operation);
+  return true;
 }
 
 void operation::stop(promise_base& task) {

@@ -65,23 +65,22 @@ class operation {
   bool start(promise_base& task, const What& what) {
     context& ctx = *task.ctx;
     loop& owner = ctx.owner();
-    if (ctx.stop_requested() || owner.entry_needs_care()) [[unlikely]] {
-      if (!may_start(task, What::kOp)) return false;
-    }
+    if (ctx.stop_requested() || owner.entry_needs_care()) [[unlikely]]
+      return start_with_care(task, what.to_request());
     result_ = kInFlight;
     task.waits_for.set(*this);
     what.to_request().write(owner.take_entry(), address_of(&task) | static_cast<std::uint64_t>(tag::operation));
     return true;
   }
   bool ended_well() const { return result_ >= 0; }
-  failure_t explain(const request& what) const;
+  [[gnu::cold]] failure_t explain(const request& what) const;
 
   std::int32_t result_ = 0;
 
  private:
   static constexpr std::int32_t kInFlight = std::numeric_limits<std::int32_t>::min();  // no errno is that big
 
-  bool may_start(promise_base& task, opcode op);
+  [[gnu::cold]] bool start_with_care(promise_base& task, const request& what);
 
   std::int32_t stopped_ = 0;
 };

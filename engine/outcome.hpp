@@ -39,7 +39,7 @@ class [[nodiscard]] failure_t {
   }
   ~failure_t() {
     if (state_ > kCancelled) [[unlikely]]
-      delete pointer();
+      forget(pointer());
   }
 
   bool is_cancelled() const { return state_ == kCancelled; }
@@ -57,6 +57,7 @@ class [[nodiscard]] failure_t {
   struct none_t {};
   explicit failure_t(none_t) : state_(kNone) {}
   std::uintptr_t release() { return std::exchange(state_, kCancelled); }
+  [[gnu::cold]] static void forget(Error* error);  // out of line: it is in the way of every frame that holds an outcome
   Error* pointer() const { return reinterpret_cast<Error*>(state_); }
 
   std::uintptr_t state_ = kCancelled;
@@ -152,7 +153,7 @@ class [[nodiscard]] outcome {
       if (has_value()) std::destroy_at(&value_);
     }
     if (failure_.is_error()) [[unlikely]]
-      delete failure_.pointer();
+      failure_t::forget(failure_.pointer());
     failure_.state_ = failure_t::kCancelled;
   }
   // Into an outcome that holds nothing. What was moved from keeps its state; of an error nothing remains.

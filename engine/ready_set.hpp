@@ -33,6 +33,8 @@ class ready_fifo {
   promise_base& pop() {
     promise_base& task = *head_;
     head_ = task.next;
+    __builtin_prefetch(head_, 1);
+    __builtin_prefetch(reinterpret_cast<const char*>(head_) + 64, 1);
     return task;
   }
 
@@ -47,14 +49,14 @@ class ready_set {
   static constexpr nanos kBucketNanos = 64'000;
   static constexpr unsigned kFairness = 16;  // one in so many resumes goes to a task without a deadline
 
-  bool empty() const { return size_ == 0; }
-  std::size_t size() const { return size_; }
+  bool empty() const { return urgent_ == 0 && rest_.empty(); }
+  std::size_t size() const { return pushed_ - popped_; }
   std::size_t size_with_deadline() const { return urgent_; }
   std::uint64_t aged() const { return aged_; }
 
   // `now` may lag behind; it only says where the calendar begins when nothing is in it.
   void push(promise_base& task, nanos now) {
-    ++size_;
+    ++pushed_;
     const nanos deadline = task.deadline();
     if (deadline == kNever) {
       rest_.push(task);
@@ -65,7 +67,7 @@ class ready_set {
   }
 
   promise_base& pop() {
-    --size_;
+    ++popped_;
     if (urgent_ == 0) return rest_.pop();
     if (!rest_.empty() && ++in_a_row_ >= kFairness) {
       in_a_row_ = 0;
@@ -135,7 +137,8 @@ class ready_set {
   std::int64_t base_ = 0;
   std::vector<distant> far_;
   std::uint64_t order_ = 0;
-  std::size_t size_ = 0;
+  std::size_t pushed_ = 0;
+  std::size_t popped_ = 0;
   std::size_t urgent_ = 0;
   unsigned in_a_row_ = 0;
   std::uint64_t aged_ = 0;

@@ -33,9 +33,9 @@ struct completion_queue {
 
   unsigned newest() const { return __atomic_load_n(tail, __ATOMIC_ACQUIRE); }
   unsigned oldest() const { return *head; }
-  // To be read before release() gives its place back.
+  // To be read before release(), which gives back the places before `next`.
   const io_uring_cqe& at(unsigned position) const { return entries[position & mask]; }
-  void release(unsigned position) const { __atomic_store_n(head, position + 1, __ATOMIC_RELEASE); }
+  void release(unsigned next) const { __atomic_store_n(head, next, __ATOMIC_RELEASE); }
 };
 
 // io_uring_enter(2); gives 0 or the errno. Inline down to the instruction: the kernel leaves the processor's return predictor full of its

@@ -4,32 +4,29 @@
 
 namespace floe::engine {
 
-scope::scope(std::string_view name, errors policy)
-    : context_(loop::current().current_context()), name_(loop::current().intern(name)), policy_(policy) {}
+scope::scope(task_name name, errors policy)
+    : ending(&scope::child_ended), context_(loop::current().current_context()), name_(loop::current().intern(name)), policy_(policy) {}
 
 scope::~scope() {
   if (running_ != 0) detail::broken("a scope was destroyed while children of it run: join() it first", name_);
 }
 
-void scope::spawn(task<void> child, std::string_view name) {
-  ++running_;
-  auto& promise = child.release().promise();
-  promise.on_done = &scope::child_ended;
-  promise.owner = this;
-  loop& owner = context_.owner();
-  owner.start(promise, context_, owner.intern(name));
+void scope::child_ended(detail::ending& self, detail::promise_base& child) {
+  auto& owner = static_cast<scope&>(self);
+  if (static_cast<task<void>::promise_type&>(child).result.is_error()) [[unlikely]]
+    owner.child_failed(child);
+  child.handle().destroy();
+  if (--owner.running_ == 0 && owner.joining_ != nullptr) owner.last_ended();
 }
 
-void scope::child_ended(detail::promise_base& child, void* self) {
-  auto& owner = *static_cast<scope*>(self);
-  loop& on = owner.context_.owner();
+void scope::child_failed(detail::promise_base& child) {
   auto& result = static_cast<task<void>::promise_type&>(child).result;
-  if (result.is_error()) {
-    if (owner.failed_++ == 0) owner.first_failure_ = std::move(result).within(child.name).failure();
-    if (owner.policy_ == errors::stop_others) owner.context_.request_stop();
-  }
-  on.bury(child);
-  if (--owner.running_ == 0 && owner.joining_ != nullptr) on.make_ready(*std::exchange(owner.joining_, nullptr));
+  if (failed_++ == 0) first_failure_ = std::move(result).within(child.name).failure();
+  if (policy_ == errors::stop_others) context_.request_stop();
+}
+
+void scope::last_ended() {
+  context_.owner().make_ready(*std::exchange(joining_, nullptr));
 }
 
 bool scope::wait_for_children(detail::promise_base& task) {

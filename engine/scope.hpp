@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "engine/context.hpp"
+#include "engine/loop.hpp"
 #include "engine/outcome.hpp"
 #include "engine/stop.hpp"
 #include "engine/task.hpp"
@@ -27,15 +28,21 @@ namespace floe::engine {
 
 enum class errors { stop_others, collect };
 
-class scope {
+class scope : private detail::ending {
  public:
-  explicit scope(std::string_view name = "scope", errors policy = errors::stop_others);
+  explicit scope(task_name name = "scope", errors policy = errors::stop_others);
   ~scope();
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
   // The child starts when the loop gets to it. The name is what stalls and errors are reported under.
-  void spawn(task<void> child, std::string_view name);
+  void spawn(task<void> child, task_name name) {
+    ++running_;
+    loop& owner = context_.owner();
+    detail::promise_base& promise = child.release().promise();
+    promise.at_end = this;
+    owner.start(promise, context_, owner.intern(name));
+  }
   void request_stop() { context_.request_stop(); }
   bool stop_requested() const { return context_.stop_requested(); }
   std::size_t running() const { return running_; }
@@ -59,7 +66,9 @@ class scope {
   joiner join() { return joiner(*this); }
 
  private:
-  static void child_ended(detail::promise_base& child, void* self);
+  static void child_ended(detail::ending& self, detail::promise_base& child);
+  void child_failed(detail::promise_base& child);
+  void last_ended();
   bool wait_for_children(detail::promise_base& task);
   outcome<> result();
 

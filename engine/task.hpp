@@ -33,6 +33,7 @@ class task;
 namespace detail {
 
 Error error_from_current_exception();
+void root_ended(promise_base& task);  // the loop tells whoever started it
 
 struct task_promise_base : promise_base {
   static void* operator new(std::size_t bytes) { return frame_pool::allocate(bytes); }
@@ -49,8 +50,7 @@ struct task_promise_base : promise_base {
         promise.parent->waits_for.clear();
         return promise.parent->handle();
       }
-      context::remove_root(promise);
-      promise.on_done(promise, promise.owner);
+      root_ended(promise);
       return std::noop_coroutine();
     }
     void await_resume() noexcept {}

@@ -1,6 +1,8 @@
 // The loop: a first task, real descriptors, timers on a manual clock, posts from threads.
 #include "engine/loop.hpp"
 
+#include <poll.h>
+
 #include <string>
 #include <thread>
 
@@ -118,6 +120,12 @@ task<void> steady_nops(std::uint64_t& misses) {
   co_return ok;
 }
 
+task<void> hear_once(poll_stream& events) {
+  const auto heard = co_await events.next();
+  if (!heard) co_return heard.failure();
+  co_return ok;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(loop)
@@ -133,6 +141,34 @@ BOOST_AUTO_TEST_CASE(names_the_task_that_held_it) {
   BOOST_TEST(named.find("hog") != std::string::npos);
   BOOST_TEST(named.find("80") != std::string::npos);
   BOOST_TEST(on->counters().stalls == 1U);
+}
+
+task<void> listen_and_leave(int fd) {
+  auto events = poll_stream::open(fd, POLLIN);
+  scope all("listeners");
+  all.spawn(hear_once(events), "listener");
+  const auto turn = co_await engine::nop();
+  BOOST_CHECK(turn.has_value());
+  all.request_stop();
+  const auto joined = co_await all.join();
+  BOOST_CHECK(joined.is_cancelled());
+  co_return ok;
+}
+
+// What a loop still has to hear of when it ends belongs to no task.
+BOOST_AUTO_TEST_CASE(a_completion_without_a_task_is_nobodys_stall) {
+  manual_clock clock;
+  bool stalled = false;
+  loop_options options;
+  options.clock = &clock;
+  options.on_stall = [&stalled](const stall&) { stalled = true; };
+  const auto pipe = make_pipe();
+  {
+    const auto on = make_loop(options);
+    BOOST_TEST(on->run(listen_and_leave(pipe.from.get())).has_value());
+    clock.advance(std::chrono::milliseconds(80));
+  }
+  BOOST_TEST(!stalled);
 }
 
 BOOST_AUTO_TEST_CASE(a_deadline_passes_a_burst) {

@@ -32,7 +32,7 @@ task<void> burst(const Eventfds& events, unsigned urgent, Progress& progress) {
   for (unsigned index = 0; index < kBurst; ++index) {
     task<void> waiting = wait_for(events[index], index == urgent, progress);
     if (index == urgent) waiting = engine::with_timeout(std::move(waiting), std::chrono::milliseconds(500));
-    all.spawn(std::move(waiting), index == urgent ? "urgent" : "other");
+    all.spawn(std::move(waiting), std::string_view(index == urgent ? "urgent" : "other"));
   }
   const auto armed = co_await engine::sleep_for(std::chrono::microseconds(200));
   if (!armed) co_return armed.failure();
