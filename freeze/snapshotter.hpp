@@ -35,8 +35,8 @@ struct SavedDevice {
 
 struct SnapshotterOptions {
   std::chrono::nanoseconds rendezvous_limit = std::chrono::seconds(2);
-  unsigned precopy_passes = 4;         // at most
-  std::uint64_t residual_goal = 64;    // pages: fewer than this are left to the pause
+  unsigned precopy_passes = 8;         // at most; each but the first must find a quarter less than the one before
+  std::uint64_t residual_goal = 32;    // pages: no more than this are left to the pause, if they become that few
   std::uint64_t staging_pages = 8192;  // 32 MiB, pre-faulted
   bool precopy = true;                 // false: everything is copied in the pause, for comparison
 };

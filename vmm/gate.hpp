@@ -51,6 +51,10 @@ class Gate {
   // vCPU: waits until the epoch is no longer `seen`, or the machine stops.
   void wait_while(std::uint32_t seen) const;
 
+  // Whether vCPUs capture their state; without, what a freeze costs apart from that can be measured.
+  void set_capture(bool capture) { capture_.store(capture, std::memory_order_relaxed); }
+  bool capture() const { return capture_.load(std::memory_order_relaxed); }
+
   Line& stopped() { return stopped_; }
   Line& parked() { return parked_; }
 
@@ -59,7 +63,7 @@ class Gate {
 
   std::atomic<std::uint32_t> epoch_{0};
   mutable std::atomic<std::uint32_t> sleepers_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, capture_{true};
   Line stopped_, parked_;
 };
 

@@ -122,12 +122,12 @@ void Vcpu::enter() {
 void Vcpu::park(std::uint32_t epoch) {
   stopped_at_ = Clock::now();
   if (!ended_.load(std::memory_order_relaxed)) finish_pending_access();
-  state_->missing = 0;
-  capture_own();
+  const bool capture = gate_.capture();
+  if (capture) capture_own();
   stopped_epoch_.store(epoch, std::memory_order_release);
   gate_.stopped().cross(epoch);
   gate_.stopped().wait(epoch, Clock::time_point::max());
-  capture_shared();
+  if (capture) capture_shared();
   parked_at_ = Clock::now();
   counters_.parks.fetch_add(1, std::memory_order_relaxed);
   parked_epoch_.store(epoch, std::memory_order_release);
@@ -168,6 +168,7 @@ void Vcpu::get(unsigned part, unsigned long request, void* into) {
 // What only this vCPU's own run changes.
 void Vcpu::capture_own() {
   VcpuState& s = *state_;
+  s.missing = 0;
   // cr0 of a CPU is never 0 (ET is wired to 1): leave() has put it there to tell whether a run has synced the registers since.
   if (syncs_registers_ && run_->s.regs.sregs.cr0 != 0) {
     s.regs = run_->s.regs.regs;

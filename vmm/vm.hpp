@@ -55,6 +55,8 @@ class Vm {
   Clock::time_point thaw();
   std::uint32_t epoch() const { return gate_.epoch(); }  // odd while frozen
   std::uint64_t rekicks() const { return rekicks_; }     // kicks repeated because a vCPU did not come in time
+  // For measuring: false leaves the vCPUs' states as they were at the next freezes.
+  void set_capture(bool capture) { gate_.set_capture(capture); }
   // In which time; 10 ms. No kick is ever lost, as far as known and tested: this is for what is not known.
   void set_rekick(Clock::duration after) { rekick_after_ = after; }
 

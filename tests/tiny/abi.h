@@ -57,6 +57,7 @@ enum tiny_mode {
   TINY_FRAMES = 6,   // frames into console port 1, counted in `sent`; `frame_limit` of them
   TINY_GARBAGE = 7,  // `garbage_bytes` pseudo-random bytes into console port 1, then frames
   TINY_DIE = 8,      // a triple fault
+  TINY_WATCH = 9,    // reads the time-stamp counter, and keeps the longest time between two turns; `progress` moves with each
 };
 
 #define TINY_MAGIC UINT64_C(0x54494e59464c4f45)
@@ -81,6 +82,7 @@ struct tiny_parameters {
   uint64_t frame_payload;  // bytes, 16 to 2048
   uint64_t frame_batch;    // frames for each notification
   uint64_t garbage_bytes;
+  uint64_t watch;  // in TINY_WATCH, another number than before: begins anew
 };
 
 struct tiny_status {
@@ -96,4 +98,6 @@ struct tiny_status {
   uint64_t fault_vector;  // 1 + the vector, 0: none
   uint64_t fault_code;
   uint64_t fault_rip;
+  uint64_t watched;      // the last value of `watch` that was seen
+  uint64_t longest_gap;  // ticks, since then
 };

@@ -115,6 +115,24 @@ static void count(uint64_t area) {
   }
 }
 
+static void watch(uint64_t area) {
+  const volatile struct tiny_parameters* parameters = parameters_of(area);
+  volatile struct tiny_status* status = status_of(area);
+  uint64_t last = timestamp();
+  while (parameters->mode == TINY_WATCH) {
+    const uint64_t now = timestamp();
+    if (status->watched != parameters->watch) {
+      status->longest_gap = 0;
+      barrier();
+      status->watched = parameters->watch;
+    } else if (now - last > status->longest_gap) {
+      status->longest_gap = now - last;
+    }
+    last = now;
+    ++status->progress;
+  }
+}
+
 static void write_ports(uint64_t area) {
   while (parameters_of(area)->mode == TINY_OUT) {
     out32(TINY_PORT_EXIT, (uint32_t)status_of(area)->progress);
@@ -148,6 +166,9 @@ __attribute__((used, noreturn, section(".text"))) void tiny_entry(uint64_t area)
       case TINY_HALT:
       case TINY_DIE:
         ring0_call();
+        break;
+      case TINY_WATCH:
+        watch(area);
         break;
       case TINY_OUT:
         write_ports(area);

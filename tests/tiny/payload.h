@@ -13,6 +13,11 @@ static inline volatile struct tiny_status* status_of(uint64_t area) {
 static inline void out32(uint16_t port, uint32_t value) {
   __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
 }
+static inline uint64_t timestamp(void) {
+  uint32_t low, high;
+  __asm__ volatile("rdtsc" : "=a"(low), "=d"(high)::"memory");
+  return (uint64_t)high << 32 | low;
+}
 static inline void barrier(void) {
   __asm__ volatile("" ::: "memory");
 }

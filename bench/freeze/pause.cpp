@@ -1,0 +1,150 @@
+// The pause of a snapshot against the number of pages dirtied since the last one: with pre-copy, and with everything copied in the pause.
+//
+// The guest has 2 vCPUs, of which one writes pages evenly while the other halts: with spinning vCPUs on all of a small machine's
+// cores the scheduler would be measured. Each snapshot stands beside an empty freeze of the same guest, doing the same, just before.
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "bench/freeze/scene.hpp"
+#include "bench/report/allocations.hpp"
+
+namespace floe::bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kPages[] = {0, 500, 2000, 10'000, 50'000};
+constexpr auto kInterval = 500ms;  // between two snapshots: twice as often as in a run
+constexpr std::uint64_t kMemory = 256u << 20;
+constexpr const char* kBare = "bare kick";
+constexpr const char* kEmpty = "empty freeze";
+
+std::string contender(std::uint64_t pages) {
+  return fmt::format(std::locale("C"), "{} pages", pages);
+}
+
+class Pause final : public Scene {
+ public:
+  static Result<std::unique_ptr<Pause>> create(std::string name, bool precopy) {
+    auto made = std::unique_ptr<Pause>(new Pause);
+    made->name_ = std::move(name);
+    made->precopy_ = precopy;
+    auto writer = Writer::create(2, kMemory);
+    if (!writer) return fail(std::move(writer.error()));
+    made->writer_ = std::move(*writer);
+    tiny::RecorderOptions options{.depth = 2, .store_bytes = 1u << 30, .ring_bytes = 900u << 20};
+    options.how.precopy = precopy;
+    if (!precopy) options.how.staging_pages = kMemory / kPageBytes;
+    options.how.rendezvous_limit = kFreezeLimit;
+    auto recorder = tiny::Recorder::create(made->writer_->guest(), options);
+    if (!recorder) return fail(std::move(recorder.error()));
+    made->recorder_ = std::move(*recorder);
+    return made;
+  }
+
+  Result<> round() override {
+    std::vector<double> bare, empty;
+    for (const std::uint64_t pages : kPages) {
+      if (const auto measured = measure(pages, bare, empty); !measured) return measured;
+    }
+    pauses_.add(kBare, median(bare));
+    pauses_.add(kEmpty, median(empty));
+    if (!writer_->guest().halt()) return fail("a vCPU of the tiny guest does not halt");
+    return {};
+  }
+
+  void add_rows(Report& report) const override {
+    Row row{.name = name_, .unit = "us", .baseline = kEmpty, .ratio_of = Ratio::cost};
+    for (const char* name : {kBare, kEmpty}) row.contenders.push_back({.name = name, .rounds = pauses_.of(name)});
+    for (std::size_t i = 0; i < std::size(kPages); ++i) {
+      const std::string name = contender(kPages[i]);
+      row.contenders.push_back({.name = name, .rounds = pauses_.of(name), .figures = figures_[i].medians()});
+    }
+    if (precopy_) add_promises(row);
+    report.rows.push_back(std::move(row));
+    if (skipped_ > 0) report.conditions.notes.emplace_back("ticks skipped in '" + name_ + "'", std::to_string(skipped_));
+    report.conditions.notes.emplace_back("dirty pages of '" + name_ + "'", recorder_->source());
+  }
+
+ private:
+  Pause() = default;
+
+  static void add_promises(Row& row) {
+    row.promises.push_back(ratio_at_most(row, contender(2000), 1.3));
+    for (const std::uint64_t pages : {10'000, 50'000}) {
+      const auto grown = ratio(row, contender(pages), contender(500));
+      row.promises.push_back({fmt::format("{} at most 1.5 times {}", contender(pages), contender(500)), 1.5, false,
+                              grown ? std::optional(grown->median) : std::nullopt});
+    }
+    for (const std::uint64_t pages : kPages) row.promises.push_back(figure_at_most(row, contender(pages), "residual pages", 64));
+  }
+
+  // On a machine so busy that pre-copy does not get ahead of the guest a tick is skipped; the next one may be luckier.
+  Result<freeze::Take> take() {
+    constexpr unsigned kTries = 10;
+    for (unsigned i = 1;; ++i) {
+      auto taken = recorder_->take();
+      if (!taken || taken->result == freeze::TakeResult::kTaken) return taken;
+      ++skipped_;
+      if (i == kTries) return fail("no snapshot was taken in " + std::to_string(kTries) + " tries: " + taken->reason);
+    }
+  }
+
+  Result<> measure(std::uint64_t pages, std::vector<double>& bare, std::vector<double>& empty) {
+    vmm::Vm& vm = writer_->guest().vm();
+    writer_->write(pages, kInterval);
+    // One for what the scene before has left.
+    if (const auto cleared = take(); !cleared) return fail(cleared.error());
+    if (pages == 0) std::this_thread::sleep_for(10ms);
+    if (const auto written = writer_->wait(pages); !written) return written;
+    bare.push_back(empty_freeze(vm, false).pause);
+    std::this_thread::sleep_for(1ms);
+    empty.push_back(empty_freeze(vm, true).pause);
+    const std::uint64_t before = allocations();
+    const auto taken = take();
+    if (!taken) return fail(taken.error());
+    record(pages, *taken, allocations() - before);
+    return {};
+  }
+
+  void record(std::uint64_t pages, const freeze::Take& taken, std::uint64_t allocated) {
+    const auto index = static_cast<std::size_t>(std::find(std::begin(kPages), std::end(kPages), pages) - std::begin(kPages));
+    Series& figures = figures_[index];
+    const freeze::PauseParts& parts = taken.parts;
+    pauses_.add(contender(pages), static_cast<double>(taken.meta.pause_us));
+    const std::pair<const char*, Clock::duration> durations[] = {
+        {"rendezvous", parts.rendezvous}, {"dirty log", parts.dirty_log}, {"copy", parts.copy},
+        {"devices", parts.devices},       {"states", parts.states},       {"thaw", parts.thaw}};
+    for (const auto& [name, took] : durations) figures.add(name, microseconds(took));
+    figures.add("guest gap", guest_gap(writer_->guest().vm()));
+    figures.add("dirty pages", static_cast<double>(taken.meta.dirty_pages));
+    figures.add("residual pages", static_cast<double>(taken.meta.residual_pages));
+    figures.add("passes", static_cast<double>(taken.meta.passes));
+    figures.add("pre-copy ms", static_cast<double>(taken.meta.precopy_us) / 1000);
+    if (allocations_are_counted()) figures.add("allocations", static_cast<double>(allocated));
+  }
+
+  std::string name_;
+  bool precopy_ = true;
+  std::unique_ptr<Writer> writer_;
+  std::unique_ptr<tiny::Recorder> recorder_;
+  Series pauses_;
+  unsigned skipped_ = 0;
+  Series figures_[std::size(kPages)];
+};
+
+}  // namespace
+
+Result<> add_pause(const Settings& settings, Scenes& into) {
+  for (const bool precopy : {true, false}) {
+    const std::string name = precopy ? "pause of a snapshot" : "pause of a snapshot, no pre-copy";
+    if (!settings.wants(name)) continue;
+    auto made = Pause::create(name, precopy);
+    if (!made) return fail(std::move(made.error()));
+    into.push_back(std::move(*made));
+  }
+  return {};
+}
+
+}  // namespace floe::bench
