@@ -21,23 +21,23 @@ task<std::uint64_t> sum(std::uint64_t count) {
   co_return all;
 }
 
-task<std::uint64_t> batches_of(std::uint64_t batches, bool await) {
-  std::uint64_t all = 0;
-  std::array<task<std::uint64_t>, kBatch> made;
-  for (std::uint64_t batch = 0; batch < batches; ++batch) {
-    for (unsigned index = 0; index < kBatch; ++index) made[index] = number(index);
-    for (unsigned index = 0; await && index < kBatch; ++index) {
-      const auto got = co_await std::move(made[index]);
-      all += *got;
-    }
-    for (auto& one : made) one = task<std::uint64_t>();
-  }
-  co_return all;
-}
-
 task<void> count_one(std::uint64_t& ran) {
   ++ran;
   co_return ok;
+}
+
+task<std::uint64_t> batches_of(std::uint64_t batches, bool await) {
+  std::uint64_t ran = 0;
+  std::array<task<void>, kBatch> made;
+  for (std::uint64_t batch = 0; batch < batches; ++batch) {
+    for (unsigned index = 0; index < kBatch; ++index) made[index] = count_one(ran);
+    for (unsigned index = 0; await && index < kBatch; ++index) {
+      const auto ended = co_await std::move(made[index]);
+      if (!ended) co_return ended.failure();
+    }
+    for (auto& one : made) one = task<void>();
+  }
+  co_return ran;
 }
 
 task<std::uint64_t> waves_of(std::uint64_t waves, std::uint64_t wave) {
