@@ -209,6 +209,7 @@ engine::task<> GuestRun::conduct() {
     const auto last = co_await series_->take_last();
     if (last.is_error()) report_.notes.push_back(last.error().message);
   }
+  if (!series_->ring_too_small().empty()) conclude({Exit::kUsage, series_->ring_too_small()});
   series_->close_reading();
   const auto read = co_await reading.join();
   alarms_ = nullptr;
@@ -256,7 +257,10 @@ void GuestRun::handle(const Event& event) {
       went_down({Exit::kGuestPanic, report_.panic});
       break;
     case Event::Kind::kTicksFailed:
-      request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, stop_grace());
+      if (series_->ring_too_small().empty())
+        request_stop({Exit::kHostCannot, "snapshots failed: " + event.vcpu.detail}, stop_grace());
+      else
+        request_stop({Exit::kUsage, series_->ring_too_small()}, stop_grace());
       break;
     case Event::Kind::kProgress:
       show_progress();

@@ -63,6 +63,24 @@ json::value or_null(const std::optional<std::uint64_t>& value) {
   return value ? json::value(*value) : json::value(nullptr);
 }
 
+json::object ring(const RunReport& r) {
+  const auto& parts = r.ring_parts;
+  return {{"bytes", parts.sum()},
+          {"limit", r.ring_bytes_limit},
+          {"parts",
+           {{"raw_pages", parts.raw_pages},
+            {"compressed_pages", parts.compressed_pages},
+            {"page_index", parts.page_index},
+            {"page_tables", parts.page_tables},
+            {"change_lists", parts.change_lists},
+            {"machine_states", parts.machine_states}}},
+          {"peak_bytes", r.ring_peak_bytes},
+          {"largest_delta_bytes", r.ring_largest_delta},
+          {"pinned_bytes", r.ring_pinned_bytes},
+          {"arena_bytes", r.arena_bytes},
+          {"would_fit_bytes", or_null(r.ring_would_fit)}};
+}
+
 }  // namespace
 
 std::uint64_t percentile(std::vector<std::uint64_t> values, double p) {
@@ -105,7 +123,7 @@ std::string to_json(const RunReport& r, bool pretty) {
       {"freeze_us", freeze_times(r)},
       {"precopy_us", spread(r.precopy_us)},
       {"residual_pages", spread(r.residual_pages)},
-      {"ring", {{"bytes", r.ring_bytes}, {"limit", r.ring_bytes_limit}, {"arena_bytes", r.arena_bytes}}},
+      {"ring", ring(r)},
       {"walks", {{"done", r.walks}, {"skipped", r.walks_skipped}}},
       {"wire",
        {{"notify", r.wire_notify.empty() ? json::value(nullptr) : json::value(r.wire_notify)},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/exit.hpp"
+#include "freeze/snapshot_ring.hpp"
 #include "vmm/wire.hpp"
 #include "walkers/tasks.hpp"
 #include "walkers/uts.hpp"
@@ -46,7 +47,10 @@ struct RunReport {
     std::string write_error;
   } snapshots;
   std::vector<std::uint64_t> pause_us, park_us, capture_us, thaw_us, precopy_us, residual_pages;  // one per snapshot taken
-  std::uint64_t ring_bytes = 0, ring_bytes_limit = 0, arena_bytes = 0, populated_bytes = 0;
+  freeze::SnapshotRing::Parts ring_parts;  // at the end
+  std::uint64_t ring_bytes_limit = 0, ring_peak_bytes = 0, ring_largest_delta = 0, ring_pinned_bytes = 0;
+  std::optional<std::uint64_t> ring_would_fit;  // --ring-bytes that would hold the first snapshot, where the limit did not
+  std::uint64_t arena_bytes = 0, populated_bytes = 0;
 
   // What was read from the newest snapshot, by the host alone.
   std::optional<walkers::Uts> uts;

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <cerrno>
 #include <chrono>
+
+#include "freeze/image_size.hpp"
 
 namespace floe::cli {
 namespace {
@@ -71,6 +74,7 @@ engine::task<> SnapshotSeries::tick() {
 }
 
 engine::task<> SnapshotSeries::take_last() {
+  if (!ring_too_small_.empty()) co_return engine::ok;
   const auto taken = co_await take(0);
   if (!taken) co_return taken.failure();
   co_return engine::ok;
@@ -104,12 +108,33 @@ engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
     reading->view = std::make_shared<freeze::SnapshotView>(ring_->newest());
   else if (taken->result == freeze::TakeResult::kTaken)
     ++report_.walks_skipped;
+  const bool too_small = taken->result == freeze::TakeResult::kDidNotFit && taken->ring_full && ring_->size() == 0;
   reading->take = std::move(*taken);
   to_read_.post(std::move(reading));
+  if (too_small) {
+    const auto refused = co_await refuse_ring();
+    co_return refused.failure();
+  }
   const auto compress = [this] { ring_->compress_cold(kHotSnapshots, kCompressedPerTick); };
   const auto compressed = co_await capture_pool_.run(compress);
   if (!compressed) co_return compressed.failure();
   co_return engine::ok;
+}
+
+// Nothing can be kept: says what could, and ends the ticks.
+engine::task<> SnapshotSeries::refuse_ring() {
+  const auto work = [this]() -> Result<freeze::ImageSize> { return freeze::measure_image(vm_.ram()); };
+  const auto size = co_await capture_pool_.run(work);
+  if (!size) co_return size.failure();
+  const std::uint64_t would_fit = freeze::suggested_ring_bytes(*size);
+  report_.ring_would_fit = would_fit;
+  const auto mib = [](std::uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; };
+  ring_too_small_ = fmt::format(
+      "not even one snapshot fits --ring-bytes {}: it takes {} MiB ({} MiB of the guest's RAM are in use); --ring-bytes {}M would hold it "
+      "and a "
+      "history",
+      byte_limit_, mib(size->ring_bytes), mib(size->populated_bytes), mib(would_fit));
+  co_return Error(ENOSPC, ring_too_small_);
 }
 
 // On a worker thread, one at a time.
@@ -225,7 +250,11 @@ void SnapshotSeries::report(RunReport& report) const {
   report.thaw_us = report_.thaw_us;
   report.precopy_us = report_.precopy_us;
   report.residual_pages = report_.residual_pages;
-  report.ring_bytes = ring_->bytes();
+  report.ring_parts = ring_->parts();
+  report.ring_pinned_bytes = ring_->pinned_bytes();
+  report.ring_peak_bytes = ring_->counters().peak_bytes;
+  report.ring_largest_delta = ring_->counters().largest_delta;
+  report.ring_would_fit = report_.ring_would_fit;
   report.ring_bytes_limit = byte_limit_;
   report.arena_bytes = store_->stats().arena_bytes;
   report.uts = report_.uts;

@@ -26,7 +26,7 @@ class SnapshotSeries {
                                                         RunFolder& folder);
   ~SnapshotSeries();
 
-  // Ticks from now on, until stopped. Call once, at the guest's hello.
+  // Ticks from now on, until stopped. Call once, at the guest's hello. Error: the host cannot, or ring_too_small().
   engine::task<> tick();
   // Reads what tick() took, until close_reading().
   engine::task<> read();
@@ -36,6 +36,8 @@ class SnapshotSeries {
   engine::task<> take_last();
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
+  // Not even one snapshot fitted: which --ring-bytes would. Empty otherwise.
+  const std::string& ring_too_small() const { return ring_too_small_; }
   // Makes sure that the newest snapshot has been read. After tick() and read() ended.
   engine::task<> read_newest();
   // Writes every snapshot of the ring to OUT/snapshots.
@@ -46,6 +48,7 @@ class SnapshotSeries {
  private:
   SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz);
   engine::task<> take(std::uint64_t tick_number);
+  engine::task<> refuse_ring();
   struct Reading {
     std::shared_ptr<freeze::SnapshotView> view;
     freeze::Take take;
@@ -70,6 +73,7 @@ class SnapshotSeries {
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
   std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
   bool refusal_told_ = false;
+  std::string ring_too_small_;
 
   RunReport report_;  // the snapshot and walk parts only
 };

@@ -26,13 +26,6 @@ PageKey xxh3_key(PageBytes page, std::uint64_t seed) {
   return {hash.low64, hash.high64};
 }
 
-bool is_zero(PageBytes page) {
-  // Most pages that are not zero show it in the first words; a whole page is one overlapping compare.
-  std::uint64_t first = 0;
-  std::memcpy(&first, page.data(), sizeof first);
-  return first == 0 && std::memcmp(page.data(), page.data() + sizeof first, page.size() - sizeof first) == 0;
-}
-
 std::uint64_t random_seed() {
   std::uint64_t seed = 0;
   if (::getrandom(&seed, sizeof seed, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof seed)) {
@@ -49,6 +42,13 @@ std::uint64_t random_seed() {
 }
 
 }  // namespace
+
+bool is_zero(PageBytes page) {
+  // Most pages that are not zero show it in the first words; a whole page is one overlapping compare.
+  std::uint64_t first = 0;
+  std::memcpy(&first, page.data(), sizeof first);
+  return first == 0 && std::memcmp(page.data(), page.data() + sizeof first, page.size() - sizeof first) == 0;
+}
 
 struct PageStore::Compressor {
   ZSTD_CCtx* context = ZSTD_createCCtx();
@@ -340,8 +340,22 @@ std::uint64_t PageStore::bytes_held_alone(std::span<const PageRef> pages) const 
   const std::shared_lock lock(mutex_);
   std::uint64_t bytes = 0;
   for (const PageRef page : pages)
-    if (alive(page) && slot(page).references == 1) bytes += cost(slot(page));
+    if (held_alone(page)) bytes += cost(slot(page));
   return bytes;
+}
+
+PageStore::Held PageStore::held_without(std::span<const PageRef> pages) const {
+  const std::shared_lock lock(mutex_);
+  Held held;
+  held.index_bytes = stats_.pages * kTableBytesPerPage;
+  held.compressed_bytes = stats_.compressed_bytes;
+  held.raw_bytes = stats_.bytes_in_use - held.index_bytes - held.compressed_bytes;
+  for (const PageRef page : pages) {
+    if (!held_alone(page)) continue;
+    (slot(page).stored == kPageBytes ? held.raw_bytes : held.compressed_bytes) -= PageArena::cell_bytes(slot(page).stored);
+    held.index_bytes -= kTableBytesPerPage;
+  }
+  return held;
 }
 
 PageRef PageStore::ref_limit() const {

@@ -38,8 +38,12 @@ struct PageKey {
   bool operator==(const PageKey&) const = default;
 };
 
+bool is_zero(PageBytes page);
+
 class PageStore {
  public:
+  static constexpr std::uint64_t kTableBytesPerPage = 48;  // a page's share of the tables, beside its cell
+
   struct Options {
     std::uint64_t byte_limit = std::uint64_t{1} << 30;  // of everything the store commits; one chunk (4 MiB) at least
     int zstd_level = 1;
@@ -83,6 +87,12 @@ class PageStore {
   std::uint64_t bytes_in_use() const;
   // What releasing these pages, one reference each, would free: the bytes of those that nobody else holds. Each page once.
   std::uint64_t bytes_held_alone(std::span<const PageRef> pages) const;
+  // What the pages take but for those that nobody but `pages` (one reference each) holds.
+  struct Held {
+    std::uint64_t raw_bytes = 0, compressed_bytes = 0,
+                  index_bytes = 0;  // cells as they are, cells of compressed ones, their share of tables
+  };
+  Held held_without(std::span<const PageRef> pages) const;
   // An upper bound of all PageRefs alive, for tables indexed by them.
   PageRef ref_limit() const;
 
@@ -104,15 +114,16 @@ class PageStore {
     bool incompressible = false;
   };
   static constexpr std::size_t kSlotChunk = 16384;
-  static constexpr std::uint64_t kTableBytesPerPage = sizeof(Slot) + 2 * sizeof(PageRef);
   struct Compressor;
   struct Inflated;
 
   PageStore() = default;
+  static_assert(kTableBytesPerPage == sizeof(Slot) + 2 * sizeof(PageRef));
   Slot& slot(PageRef page) const { return slots_[page / kSlotChunk][page % kSlotChunk]; }
   bool alive(PageRef page) const { return page != 0 && page < used_slots_ && slot(page).cell != PageArena::kNoCell; }
   Slot& live_slot(PageRef page, const char* action) const;
   PageRef& bucket(const PageKey& key) { return buckets_[key.low & (buckets_.size() - 1)]; }
+  bool held_alone(PageRef page) const { return alive(page) && slot(page).references == 1; }
   bool equal(PageRef page, PageBytes bytes) const;
   bool read_locked(PageRef page, std::size_t offset, std::span<std::byte> out) const;
   PageRef take_slot();

@@ -19,6 +19,10 @@ void SnapshotRing::Pins::drain() {
   parked.clear();
 }
 
+bool SnapshotRing::Pins::anyone_up_to(std::uint64_t number) const {
+  return std::any_of(views.begin(), views.end(), [number](std::uint64_t viewed) { return viewed <= number; });
+}
+
 SnapshotRing::SnapshotRing(std::shared_ptr<PageStore> store, Options options)
     : store_(std::move(store)), pins_(std::make_shared<Pins>(store_)), options_(options) {
   options_.depth = std::max<std::size_t>(options_.depth, 1);
@@ -29,11 +33,12 @@ SnapshotRing::SnapshotRing(std::shared_ptr<PageStore> store, Options options)
 SnapshotRing::~SnapshotRing() {
   const std::lock_guard lock(pins_->mutex);
   const auto release = [this](PageRef ref) {
-    if (pins_->views == 0)
+    if (pins_->views.empty())
       store_->unref(ref);
     else
       pins_->parked.push_back(ref);
   };
+  pins_->parked_number = counters_.taken;
   for (const PageRef ref : base_) release(ref);
   for (const Entry& entry : entries_)
     for (const PageChange& change : entry.changes) release(change.ref);
@@ -44,9 +49,12 @@ Result<PageRef> SnapshotRing::put(PageBytes page) {
     auto ref = store_->put(page);
     if (ref || entries_.size() < 2) return ref;
     const std::lock_guard lock(pins_->mutex);
+    note_growth();
+    const std::uint64_t before = bytes_locked();
     fold(1);
     commit_folds(1);
     ++counters_.evicted_for_bytes;
+    settled_bytes_ -= std::min(settled_bytes_, before - bytes_locked());
   }
 }
 
@@ -98,17 +106,20 @@ void SnapshotRing::unfold(std::size_t entry) {
 // Makes the folds of entries [1, folds] final: the entries before leave, entry `folds` is the oldest now.
 void SnapshotRing::commit_folds(std::size_t folds) {
   if (folds == 0) return;
+  const std::uint64_t last_gone = entries_[folds - 1].number;
+  const bool seen = pins_->anyone_up_to(last_gone);
   entry_bytes_ -= folded_bytes(folds);
   entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(folds));
   std::vector<PageChange>().swap(entries_.front().changes);  // frees, unlike = {}
   counters_.evicted += folds;
   for (const PageRef page : dropped_) {
-    if (pins_->views == 0) {
+    if (!seen) {
       store_->sweep(page);
       continue;
     }
     store_->undrop(page);
     pins_->parked.push_back(page);
+    pins_->parked_number = last_gone;
   }
   dropped_.clear();
 }
@@ -117,7 +128,7 @@ void SnapshotRing::commit_folds(std::size_t folds) {
 std::uint64_t SnapshotRing::folded_bytes(std::size_t folds) const {
   std::uint64_t bytes = 0;
   for (std::size_t n = 0; n < folds; ++n) bytes += entries_[n].bytes();
-  return bytes + entries_[folds].changes.capacity() * sizeof(PageChange);
+  return bytes + entries_[folds].list_bytes();
 }
 
 std::uint64_t SnapshotRing::bytes_locked() const {
@@ -128,6 +139,31 @@ std::uint64_t SnapshotRing::bytes_locked() const {
 std::uint64_t SnapshotRing::bytes() const {
   const std::lock_guard lock(pins_->mutex);
   return bytes_locked();
+}
+
+SnapshotRing::Parts SnapshotRing::parts() const {
+  const std::lock_guard lock(pins_->mutex);
+  const PageStore::Held held = store_->held_without(pins_->parked);
+  Parts parts;
+  parts.raw_pages = held.raw_bytes;
+  parts.compressed_pages = held.compressed_bytes;
+  parts.page_index = held.index_bytes;
+  parts.page_tables = (base_.capacity() + newest_.capacity()) * sizeof(PageRef);
+  for (const Entry& entry : entries_) parts.change_lists += entry.list_bytes();
+  parts.machine_states = entry_bytes_ - parts.change_lists;
+  return parts;
+}
+
+std::uint64_t SnapshotRing::pinned_bytes() const {
+  const std::lock_guard lock(pins_->mutex);
+  return store_->bytes_held_alone(pins_->parked);
+}
+
+// Where bytes are at their most: before something leaves.
+void SnapshotRing::note_growth() {
+  const std::uint64_t now = bytes_locked();
+  counters_.peak_bytes = std::max(counters_.peak_bytes, now);
+  counters_.largest_delta = std::max(counters_.largest_delta, now - std::min(now, settled_bytes_));
 }
 
 tl::unexpected<Error> SnapshotRing::refuse(const SnapshotMeta& meta, std::size_t changed, std::uint64_t needed) {
@@ -148,20 +184,23 @@ Result<> SnapshotRing::push(const SnapshotMeta& meta, MachineState machine, std:
     return checked;
   }
   const std::lock_guard lock(pins_->mutex);
-  Entry& entry = entries_.emplace_back(Entry{meta, std::make_shared<const MachineState>(std::move(machine)), {}});
+  Entry& entry = entries_.emplace_back(Entry{counters_.taken + 1, meta, std::make_shared<const MachineState>(std::move(machine)), {}});
   drop_unchanged(changes, entry.changes);
   const std::size_t changed = entry.changes.size();
   entry_bytes_ += entry.bytes();
+  note_growth();
 
   auto fits = entries_.size() == 1 ? fit_first() : fit_next();
   if (!fits) {
     for (const PageChange& change : entry.changes) store_->unref(change.ref);
     entry_bytes_ -= entry.bytes();
     entries_.pop_back();
+    settled_bytes_ = bytes_locked();
     return refuse(meta, changed, fits.error());
   }
   for (const PageChange& change : changes) newest_[change.page] = change.ref;
   ++counters_.taken;
+  settled_bytes_ = bytes_locked();
   store_->set_epoch(static_cast<std::uint32_t>(counters_.taken + 1));
   return {};
 }
@@ -199,32 +238,36 @@ tl::expected<void, std::uint64_t> SnapshotRing::fit_next() {
 
 std::size_t SnapshotRing::compress_cold(std::size_t hot, std::size_t max_pages) {
   const std::uint64_t epoch = counters_.taken + 1;
-  return epoch <= hot ? 0 : store_->compress_cold(static_cast<std::uint32_t>(epoch - hot), max_pages);
+  if (epoch <= hot) return 0;
+  const std::uint64_t before = bytes();
+  const std::size_t tried = store_->compress_cold(static_cast<std::uint32_t>(epoch - hot), max_pages);
+  settled_bytes_ -= std::min(settled_bytes_, before - std::min(before, bytes()));
+  return tried;
 }
 
 SnapshotView SnapshotRing::view(std::size_t index) const {
-  if (index + 1 == entries_.size()) return SnapshotView(pins_, entries_[index].meta, entries_[index].machine, newest_);
+  if (index + 1 == entries_.size()) return SnapshotView(pins_, entries_[index], newest_);
   std::vector<PageRef> table = base_;
   for (std::size_t n = 1; n <= index; ++n)
     for (const PageChange& change : entries_[n].changes) table[change.page] = change.ref;
-  return SnapshotView(pins_, entries_[index].meta, entries_[index].machine, std::move(table));
+  return SnapshotView(pins_, entries_[index], std::move(table));
 }
 
 SnapshotView SnapshotRing::newest() const {
   return view(entries_.size() - 1);
 }
 
-SnapshotView::SnapshotView(std::shared_ptr<SnapshotRing::Pins> pins, SnapshotMeta meta, std::shared_ptr<const MachineState> machine,
-                           std::vector<PageRef> table)
-    : pins_(std::move(pins)), meta_(meta), machine_(std::move(machine)), table_(std::move(table)) {
+SnapshotView::SnapshotView(std::shared_ptr<SnapshotRing::Pins> pins, const SnapshotRing::Entry& entry, std::vector<PageRef> table)
+    : pins_(std::move(pins)), number_(entry.number), meta_(entry.meta), machine_(entry.machine), table_(std::move(table)) {
   const std::lock_guard lock(pins_->mutex);
-  ++pins_->views;
+  pins_->views.push_back(number_);
 }
 
 SnapshotView& SnapshotView::operator=(SnapshotView&& other) noexcept {
   if (this == &other) return *this;
   unpin();
   pins_ = std::move(other.pins_);
+  number_ = other.number_;
   meta_ = other.meta_;
   machine_ = std::move(other.machine_);
   table_ = std::move(other.table_);
@@ -239,7 +282,8 @@ void SnapshotView::unpin() {
   if (!pins_) return;
   const auto pins = std::exchange(pins_, nullptr);
   const std::lock_guard lock(pins->mutex);
-  if (--pins->views == 0) pins->drain();
+  pins->views.erase(std::find(pins->views.begin(), pins->views.end(), number_));
+  if (!pins->anyone_up_to(pins->parked_number)) pins->drain();
 }
 
 bool SnapshotView::read(std::uint32_t page, std::size_t offset, std::span<std::byte> out) const {

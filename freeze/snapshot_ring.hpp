@@ -5,11 +5,13 @@
 // pages it replaced lose a reference. A page with the same bytes as before is dropped from the list, so an over-approximating dirty source
 // costs nothing here.
 //
-// Bytes are the store's bytes in use plus the ring's own tables and machine states. Evicting is planned before it is done: a push that
-// would not fit even with everything older gone is refused and the history stays.
+// Bytes are all that grows with the history: pages, their index in the store, the ring's own tables and lists, and machine states
+// (Parts). After each push they are within the limit; while a tick's pages are on their way they exceed it by no more than these. Evicting
+// is planned before it is done: a push that would not fit even with everything older gone is refused and the history stays.
 //
-// A SnapshotView is independent of the ring's later changes: the pages that it can see stay in the store until the last view is gone (they
-// no longer count as the ring's bytes; only the store's own limit bounds them), also when the ring goes first.
+// A SnapshotView is independent of the ring's later changes, also when the ring goes first. When its snapshot has left the ring, the
+// pages that only such a view can see stay in the store until it is gone; they no longer count as the ring's bytes (pinned_bytes()), and
+// only the store's own limit bounds them. A view of a snapshot that the ring still has costs nothing.
 //
 // Threads: one at a time, the store's changing thread. Views may be read and destroyed on any thread.
 #pragma once
@@ -49,6 +51,19 @@ class SnapshotRing {
     std::uint64_t skipped_ticks = 0;    // as told by count_skipped()
     std::uint64_t did_not_fit = 0;      // ticks refused by put() or push()
     std::uint64_t unchanged_pages = 0;  // reported dirty, same bytes
+    std::uint64_t peak_bytes = 0;       // most at any moment, with the pages of the tick that was being stored
+    std::uint64_t largest_delta = 0;    // most bytes that one tick brought, taken or refused; the first brings everything
+  };
+
+  // What bytes() consists of.
+  struct Parts {
+    std::uint64_t raw_pages = 0;         // cells of distinct pages as they are
+    std::uint64_t compressed_pages = 0;  // cells of the others
+    std::uint64_t page_index = 0;        // the store's tables, as far as these pages use them
+    std::uint64_t page_tables = 0;       // of the oldest and the newest snapshot
+    std::uint64_t change_lists = 0;
+    std::uint64_t machine_states = 0;  // with each snapshot's own record
+    std::uint64_t sum() const { return raw_pages + compressed_pages + page_index + page_tables + change_lists + machine_states; }
   };
 
   SnapshotRing(std::shared_ptr<PageStore> store, Options options);
@@ -87,26 +102,33 @@ class SnapshotRing {
   std::uint32_t pages() const { return options_.pages; }
   const PageStore& store() const { return *store_; }
   std::uint64_t bytes() const;
+  Parts parts() const;
+  std::uint64_t pinned_bytes() const;  // that only views of snapshots no longer here keep
   const Counters& counters() const { return counters_; }
 
  private:
   friend class SnapshotView;
   struct Entry {
+    std::uint64_t number = 0;  // of the push
     SnapshotMeta meta;
     std::shared_ptr<const MachineState> machine;
     std::vector<PageChange> changes;  // against the entry before; empty in the oldest
-    std::uint64_t bytes() const { return sizeof *this + changes.capacity() * sizeof(PageChange) + machine->bytes(); }
+    std::uint64_t list_bytes() const { return changes.capacity() * sizeof(PageChange); }
+    std::uint64_t bytes() const { return sizeof *this + list_bytes() + machine->bytes(); }
   };
 
-  // Pages that left the ring while views were alive. Shared with the views, so that the last one releases them.
+  // Who looks at which snapshot, and the pages of snapshots that left the ring while somebody did. Shared with the views, so that the last
+  // one that can see such pages releases them.
   struct Pins {
     explicit Pins(std::shared_ptr<PageStore> pages) : store(std::move(pages)) {}
     ~Pins() { drain(); }  // nobody is left to race with
     void drain();
+    bool anyone_up_to(std::uint64_t number) const;
     std::shared_ptr<PageStore> store;
     std::mutex mutex;
-    std::size_t views = 0;
-    std::vector<PageRef> parked;  // one reference each
+    std::vector<std::uint64_t> views;  // the number of each one's snapshot
+    std::vector<PageRef> parked;       // one reference each
+    std::uint64_t parked_number = 0;   // of the newest snapshot that has some of them
   };
 
   Result<> check(std::span<const PageChange> changes) const;
@@ -120,6 +142,7 @@ class SnapshotRing {
   tl::expected<void, std::uint64_t> fit_next();
   tl::unexpected<Error> refuse(const SnapshotMeta& meta, std::size_t changed, std::uint64_t needed);
   std::uint64_t bytes_locked() const;
+  void note_growth();
 
   std::shared_ptr<PageStore> store_;
   std::shared_ptr<Pins> pins_;
@@ -128,7 +151,8 @@ class SnapshotRing {
   std::vector<PageRef> newest_;  // table of the newest one; holds none
   std::deque<Entry> entries_;
   std::uint64_t entry_bytes_ = 0;
-  std::vector<PageRef> dropped_;  // by the folds being planned: nobody holds them any more
+  std::vector<PageRef> dropped_;     // by the folds being planned: nobody holds them any more
+  std::uint64_t settled_bytes_ = 0;  // without what the tick on its way has brought so far
   Counters counters_;
 };
 
@@ -148,11 +172,11 @@ class SnapshotView {
 
  private:
   friend class SnapshotRing;
-  SnapshotView(std::shared_ptr<SnapshotRing::Pins> pins, SnapshotMeta meta, std::shared_ptr<const MachineState> machine,
-               std::vector<PageRef> table);
+  SnapshotView(std::shared_ptr<SnapshotRing::Pins> pins, const SnapshotRing::Entry& entry, std::vector<PageRef> table);
   void unpin();
 
   std::shared_ptr<SnapshotRing::Pins> pins_;
+  std::uint64_t number_ = 0;
   SnapshotMeta meta_;
   std::shared_ptr<const MachineState> machine_;
   std::vector<PageRef> table_;

@@ -8,17 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#if defined(__SANITIZE_THREAD__)
-#define FLOE_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FLOE_THREAD_SANITIZER 1
-#endif
-#endif
-#ifdef FLOE_THREAD_SANITIZER
-extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
-extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
-#endif
+#include "freeze/racing_copy.hpp"
 
 namespace floe::freeze {
 namespace {
@@ -33,18 +23,6 @@ std::uint64_t now_ns(clockid_t clock) {
   timespec now{};
   ::clock_gettime(clock, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-// Copies a page that the guest, or a device on a vCPU's thread, may be writing at this moment. What is torn here was reported dirty again
-// and is copied again, in the end while everybody stands still: the one race of the program that is meant, and TSan is told so.
-void copy_racing(std::byte* to, const std::byte* from) {
-#ifdef FLOE_THREAD_SANITIZER
-  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-#endif
-  std::memcpy(to, from, kPageBytes);
-#ifdef FLOE_THREAD_SANITIZER
-  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-#endif
 }
 
 // What KVM keeps of the chipset. Plain data, written as it is into the snapshot ("kvm-chips").
@@ -288,6 +266,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     return_to_pending();
     ring_.count_did_not_fit();
     take.result = TakeResult::kDidNotFit;
+    take.ring_full = true;
     take.reason = precopied.error().message;
     co_return std::move(take);
   }
@@ -310,6 +289,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     sequence_ = take.meta.sequence;
   } else {
     take.result = TakeResult::kDidNotFit;
+    take.ring_full = true;
     take.reason = stored.error().message;
   }
   co_return std::move(take);

@@ -56,9 +56,10 @@ struct PauseParts {
 
 struct Take {
   TakeResult result = TakeResult::kTaken;
-  SnapshotMeta meta;   // of what was taken; timings also of what was not
-  PauseParts parts;    // likewise
-  std::string reason;  // when not taken
+  SnapshotMeta meta;       // of what was taken; timings also of what was not
+  PauseParts parts;        // likewise
+  std::string reason;      // when not taken
+  bool ring_full = false;  // kDidNotFit because of the ring's bytes (or else because of the staging area)
 };
 
 class Snapshotter {

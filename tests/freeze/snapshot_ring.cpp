@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -262,6 +263,113 @@ BOOST_AUTO_TEST_CASE(bytes_do_not_depend_on_views) {
     BOOST_TEST(viewed.store->bytes_in_use() >= plain.store->bytes_in_use());
     view.reset();
     BOOST_TEST(viewed.store->bytes_in_use() == plain.store->bytes_in_use());
+  }
+}
+
+// A reader of the newest snapshot costs nothing beyond it, however long it takes: nobody sees the pages that leave meanwhile.
+BOOST_AUTO_TEST_CASE(a_view_of_what_the_ring_still_has_pins_nothing) {
+  Rig rig({.pages = 100, .depth = 10, .byte_limit = 64 << 20});
+  std::uint64_t content = 2;
+  std::vector<std::uint64_t> image(100);
+  const auto push = [&](std::uint64_t sequence) {
+    std::map<std::uint32_t, std::uint64_t> changes;
+    for (std::uint32_t page = 0; page < 20; ++page) image[page] = changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+  };
+  for (std::uint64_t sequence = 1; sequence <= 10; ++sequence) push(sequence);
+  const SnapshotView view = rig.ring->newest();
+  const std::vector<std::uint64_t> seen = image;
+  for (std::uint64_t sequence = 11; sequence <= 19; ++sequence) {
+    push(sequence);
+    BOOST_REQUIRE(rig.ring->pinned_bytes() == 0u);
+    BOOST_REQUIRE(rig.store->stats().pages == 200u);
+  }
+  check_view(view, seen);
+  push(20);  // its own snapshot leaves
+  BOOST_TEST(rig.ring->pinned_bytes() > 20 * kPageBytes);
+  check_view(view, seen);
+}
+
+// Two views, of which the older one dies first: what only it could see goes with it.
+BOOST_AUTO_TEST_CASE(what_only_a_dead_view_saw_is_released) {
+  Rig rig({.pages = 100, .depth = 3, .byte_limit = 64 << 20});
+  std::uint64_t content = 2;
+  const auto push = [&](std::uint64_t sequence) {
+    std::map<std::uint32_t, std::uint64_t> changes;
+    for (std::uint32_t page = 0; page < 20; ++page) changes[page] = content += 2;
+    BOOST_REQUIRE(rig.push(sequence, changes));
+  };
+  push(1);
+  auto old = std::make_unique<SnapshotView>(rig.ring->newest());
+  for (std::uint64_t sequence = 2; sequence <= 6; ++sequence) push(sequence);
+  const SnapshotView recent = rig.ring->newest();
+  BOOST_TEST(rig.ring->pinned_bytes() > 0u);
+  old.reset();
+  BOOST_TEST(rig.ring->pinned_bytes() == 0u);
+  BOOST_TEST(rig.store->stats().pages == 60u);
+}
+
+namespace {
+
+// Every byte that the ring answers for, counted from its tables by somebody who does not know how it counts.
+std::uint64_t counted_bytes(const Rig& rig, std::uint64_t index_bytes_per_page) {
+  const SnapshotRing& ring = *rig.ring;
+  std::set<PageRef> distinct(ring.base().begin(), ring.base().end());
+  std::uint64_t bytes = 2 * ring.pages() * sizeof(PageRef);
+  for (std::size_t n = 0; n < ring.size(); ++n) {
+    for (const PageChange& change : ring.changes(n)) distinct.insert(change.ref);
+    bytes += ring.changes(n).size() * sizeof(PageChange) + ring.machine(n).bytes();
+  }
+  distinct.erase(kZeroPage);
+  return bytes + distinct.size() * (kPageBytes + index_bytes_per_page);
+}
+
+}  // namespace
+
+// Whatever a guest does, what the ring holds stays within its bound after every tick, and exceeds it by one tick's pages at most in
+// between.
+BOOST_AUTO_TEST_CASE(the_byte_bound_holds_for_any_history) {
+  const std::uint64_t seed = std::random_device{}();
+  BOOST_TEST_MESSAGE("seed " << seed);
+  std::mt19937_64 random(seed);
+  for (int run = 0; run < 12; ++run) {
+    constexpr std::uint32_t kPages = 600;
+    const std::uint64_t limit = (100 + random() % 900) * kPageBytes;
+    const bool compressing = run % 2 == 0;
+    const std::size_t depth = 1 + random() % 40;
+    Rig rig({.pages = kPages, .depth = depth, .byte_limit = limit}, limit + (8 << 20));
+    std::uint64_t most_arena = 0, contents = 1, refused = 0;
+    std::optional<SnapshotView> view;
+    for (std::uint64_t sequence = 1; sequence <= 150; ++sequence) {
+      std::map<std::uint32_t, std::uint64_t> changes;
+      // Mostly a little; at times much more than fits, and now and then what was there before.
+      const std::uint64_t size = random() % 10 == 0 ? random() % kPages : random() % 40;
+      for (std::uint64_t n = 0; n < size; ++n)
+        changes[static_cast<std::uint32_t>(random() % kPages)] = random() % 4 == 0 ? random() % 8 : ++contents;
+      const std::uint64_t before = rig.ring->bytes();
+      const bool taken = rig.push(sequence, changes).has_value();
+      refused += taken ? 0 : 1;
+      const std::uint64_t bytes = rig.ring->bytes();
+      if (rig.ring->size() > 0) BOOST_REQUIRE(bytes <= limit);
+      if (!taken) BOOST_REQUIRE(bytes == before);
+      BOOST_REQUIRE(rig.ring->size() <= depth);
+      BOOST_REQUIRE(rig.ring->parts().sum() == bytes);
+      BOOST_REQUIRE(rig.ring->counters().peak_bytes >= bytes);
+      BOOST_REQUIRE(rig.ring->counters().peak_bytes <= limit + rig.ring->counters().largest_delta);
+      if (compressing)
+        rig.ring->compress_cold(3, 30);
+      else if (!view)
+        BOOST_REQUIRE(bytes - counted_bytes(rig, 48) <= rig.ring->size() * 256);  // a record for each snapshot is left
+      if (taken && random() % 20 == 0) view.emplace(rig.ring->newest());
+      if (random() % 20 == 0) view.reset();
+      BOOST_REQUIRE(rig.store->bytes_in_use() <= bytes + rig.ring->pinned_bytes());
+      most_arena = std::max(most_arena, rig.store->stats().arena_bytes);
+    }
+    BOOST_TEST(rig.ring->counters().taken + refused == 150u);
+    // Memory is committed in chunks and never given back: as much as was needed at once, and one chunk and the first tables.
+    BOOST_TEST(most_arena <= limit + rig.ring->counters().largest_delta + PageArena::kChunkBytes + (1 << 20));
+    BOOST_TEST_MESSAGE("limit " << limit << ", depth " << depth << ": peak " << rig.ring->counters().peak_bytes << ", largest delta "
+                                << rig.ring->counters().largest_delta << ", committed " << most_arena << ", refused " << refused);
   }
 }
 
