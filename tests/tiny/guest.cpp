@@ -319,11 +319,14 @@ bool Guest::wait_for_progress(tiny_mode mode, std::chrono::milliseconds limit) {
   return true;
 }
 
+// set_mode() wakes each vCPU: only once it has taken that interrupt will it write nothing more.
 bool Guest::halt(std::chrono::milliseconds limit) {
+  std::vector<std::uint64_t> before;
+  for (unsigned cpu = 0; cpu < cpus(); ++cpu) before.push_back(status(cpu, &tiny_status::wakes));
   set_mode(TINY_HALT);
-  const auto halted = [this] {
+  const auto halted = [&] {
     for (unsigned cpu = 0; cpu < cpus(); ++cpu)
-      if (status(cpu, &tiny_status::halted) != 1) return false;
+      if (status(cpu, &tiny_status::halted) != 1 || (vm_->running() && status(cpu, &tiny_status::wakes) == before[cpu])) return false;
     return true;
   };
   return wait(halted, limit);
