@@ -2,26 +2,26 @@
 
 namespace floe::bench {
 
-BareTimers::BareTimers(std::size_t live) : places_(live), choice_(live) {
-  for (std::uint32_t timer = 0; timer < live; ++timer) insert(timer, choice_.due());
+BareTimers::BareTimers(std::size_t live) : timers_(live), choice_(live) {
+  for (Timer& timer : timers_) insert(timer, choice_.due());
 }
 
 void BareTimers::churn(std::uint64_t times) {
   for (std::uint64_t index = 0; index < times; ++index) {
-    const auto timer = static_cast<std::uint32_t>(choice_.victim());
+    Timer& timer = timers_[choice_.victim()];
     remove(timer);
     insert(timer, choice_.due());
   }
-  require(heap_.size() == places_.size(), "bare heap: timers are missing");
+  require(heap_.size() == timers_.size(), "bare heap: timers are missing");
 }
 
-void BareTimers::insert(std::uint32_t timer, std::int64_t due) {
-  heap_.push_back({due, timer});
+void BareTimers::insert(Timer& timer, std::int64_t due) {
+  heap_.push_back({due, &timer});
   up(heap_.size() - 1, heap_.back());
 }
 
-void BareTimers::remove(std::uint32_t timer) {
-  const std::size_t hole = places_[timer];
+void BareTimers::remove(Timer& timer) {
+  const std::size_t hole = timer.place;
   const Entry last = heap_.back();
   heap_.pop_back();
   if (hole == heap_.size()) return;
@@ -34,7 +34,7 @@ void BareTimers::remove(std::uint32_t timer) {
 
 void BareTimers::place(std::size_t index, Entry what) {
   heap_[index] = what;
-  places_[what.timer] = static_cast<std::uint32_t>(index);
+  what.timer->place = static_cast<std::uint32_t>(index);
 }
 
 void BareTimers::up(std::size_t index, Entry what) {

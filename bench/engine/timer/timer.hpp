@@ -43,25 +43,29 @@ class FloeTimers {
   engine::nanos far_;
 };
 
-// A 4-ary heap with the keys inside and the places in the timers.
+// A 4-ary heap with the keys inside and the places in the timers. Equal times come in any order.
 class BareTimers {
  public:
   explicit BareTimers(std::size_t live);
   void churn(std::uint64_t times);
 
  private:
+  struct Timer {
+    void (*fire)(Timer&) = nullptr;
+    std::uint32_t place = 0;
+  };
   struct Entry {
     std::int64_t due;
-    std::uint32_t timer;
+    Timer* timer;
   };
-  void insert(std::uint32_t timer, std::int64_t due);
-  void remove(std::uint32_t timer);
+  void insert(Timer& timer, std::int64_t due);
+  void remove(Timer& timer);
   void place(std::size_t index, Entry what);
   void up(std::size_t index, Entry what);
   void down(std::size_t index, Entry what);
 
   std::vector<Entry> heap_;
-  std::vector<std::uint32_t> places_;
+  std::vector<Timer> timers_;
   Churn choice_;
 };
 
