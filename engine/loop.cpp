@@ -26,7 +26,7 @@ using detail::promise_base;
 constexpr unsigned kResumesPerPass = 64;
 constexpr nanos kNanosPerPass = 200'000;
 // The exact clock costs 23 ns, a resume some 3: it is first read after so many.
-constexpr unsigned kPortion = 8;
+constexpr unsigned kPortion = 16;
 constexpr unsigned kTimedOneByOne = 2;
 constexpr std::uintptr_t kAliasing = 4096;
 // Passes that go to sleep with their submission, after one whose submission completed nothing.
@@ -184,15 +184,18 @@ void loop::fire_timers() {
 }
 
 void loop::dispatch_ready(const bool& done) {
-  ready_peak_ = std::max<std::uint64_t>(ready_peak_, ready_.size());
-  unsigned portion = ready_.size() <= kTimedOneByOne ? 1 : kPortion;
+  const std::uint64_t ready = made_ready_ - dispatched_;
+  ready_peak_ = std::max(ready_peak_, ready);
+  unsigned portion = ready <= kTimedOneByOne ? 1 : kPortion;
   unsigned resumed = 0;
   nanos began = 0;
   while (!ready_.empty() && !done) {
     const unsigned first = resumed;
     do {
-      resume(ready_.pop(), resumed++);
-    } while (--portion != 0 && !ready_.empty() && !done);
+      const bool ended = resume(ready_.pop(), resumed++);
+      if (ended && done) break;
+    } while (--portion != 0 && !ready_.empty());
+    dispatched_ += resumed - first;
     look_for_stall(first, resumed);
     portion = next_portion(resumed, began);
     if (portion == 0) {
@@ -200,20 +203,21 @@ void loop::dispatch_ready(const bool& done) {
       break;
     }
   }
-  dispatched_ += resumed;
 }
 
-// How many more may be resumed before the clock is looked at again: the shorter they are the more. 0: the pass has had its share.
-unsigned loop::next_portion(unsigned resumed, nanos& began) const {
+// How many more may be resumed before the clock is looked at again. 0: the pass has had its share. Where the loop is busy and its last pass
+// was short, one look per pass is enough.
+unsigned loop::next_portion(unsigned resumed, nanos& began) {
   if (resumed >= kResumesPerPass) return 0;
   if (resumed < kTimedOneByOne) return 1;
   if (resumed < kPortion) return kPortion - resumed;
   const nanos now = now_nanos();
-  if (began == 0) began = now;
-  const nanos worked = now - began;
-  if (worked > kNanosPerPass) return 0;
-  const bool short_ones = resumed > kPortion && worked * kResumesPerPass < kNanosPerPass * resumed;
-  return short_ones ? kResumesPerPass - resumed : kPortion;
+  const nanos before = std::exchange(last_portion_, now);
+  if (began == 0) {
+    began = now;
+    return now - before <= kNanosPerPass ? kResumesPerPass - resumed : kPortion;
+  }
+  return now - began > kNanosPerPass ? 0 : kPortion;
 }
 
 // checkpoint() asks: has this task worked long enough for others to have a turn? The clock starts with the first question.
@@ -233,12 +237,15 @@ void detail::root_ended(promise_base& task) {
   task.ctx->owner().root_ended(task);
 }
 
-// Forced inline: it is most of what lies between a completion and the task that waited for it.
-[[gnu::always_inline]] inline void loop::resume(promise_base& task, unsigned position) {
+// Did a task without a parent end? Forced inline: it is most of what lies between a completion and the task that waited for it.
+[[gnu::always_inline]] inline bool loop::resume(promise_base& task, unsigned position) {
   current_context_ = task.ctx;
   recent_[position % recent_.size()] = task.name;
   task.handle().resume();
-  if (ended_ != nullptr) tell_of_end();
+  if (ended_ == nullptr) [[likely]]
+    return false;
+  tell_of_end();
+  return true;
 }
 
 nanos loop::coarse_now() const {
@@ -512,7 +519,7 @@ loop_counters loop::counters() const {
   all.operations -= own_submissions_;
   all.completions = counters_.from_completion + others_completed_;
   all.resumes = dispatched_ + counters_.from_completion;
-  all.ready = ready_.size();
+  all.ready = made_ready_ - dispatched_;
   all.ready_peak = ready_peak_;
   all.aged = ready_.aged();
   all.timers = timers_.size();

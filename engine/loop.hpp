@@ -127,13 +127,14 @@ class loop {
   void set_current(context& ctx) { current_context_ = &ctx; }
   // Every awaiter that suspends says so, for fault_plan.
   void note_suspension() {
-    if (++suspensions_ == stop_at_suspension_) [[unlikely]]
-      request_stop();
+    if (faults_armed_) [[unlikely]]
+      inject_stop();
   }
   bool injected_failure(int& result);
 
   void make_ready(detail::promise_base& task) {
     task.waits_for.clear();
+    ++made_ready_;
     ready_.push(task, rough_now_);
   }
   bool more_urgent_ready(nanos deadline) const { return ready_.has_earlier_than(deadline); }
@@ -206,7 +207,7 @@ class loop {
   void sort_completions(unsigned end);
   bool others_wait(nanos& began);
   void complete(std::uint64_t user_data, int result, unsigned flags);
-  void resume(detail::promise_base& task, unsigned position);
+  bool resume(detail::promise_base& task, unsigned position);
   void tell_of_end();
   void look_for_stall(unsigned first, unsigned end);
   void report_stall(nanos held, unsigned first, unsigned end);
@@ -214,7 +215,7 @@ class loop {
   nanos coarse_now() const;
   void arm_doorbell();
   void drain_orphans();
-  unsigned next_portion(unsigned resumed, nanos& began) const;
+  unsigned next_portion(unsigned resumed, nanos& began);
 
   // What every operation and every resume touches comes first and together: see stack_gap().
   detail::submission_queue submissions_;
@@ -223,6 +224,7 @@ class loop {
   unsigned walk_end_ = 0;  // the completion that the present walk ends before
   bool faults_armed_ = false;
   std::array<const char*, 64> recent_{};  // names resumed since the last look at the clock, by position
+  std::uint64_t made_ready_ = 0;
   detail::ready_set ready_;
   detail::timer_heap timers_;
   std::unique_ptr<detail::ring> ring_;
@@ -231,6 +233,7 @@ class loop {
   mutable nanos rough_now_ = 0;
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
+  nanos last_portion_ = 0;
   unsigned doubts_ = 0;
   std::uint64_t suspensions_ = 0;
   std::uint64_t stop_at_suspension_ = 0;

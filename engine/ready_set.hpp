@@ -3,8 +3,9 @@
 // Tasks with a deadline go first, the earliest deadline before the others; the rest is first come, first served. A steady stream of
 // deadline tasks cannot starve the rest: after 15 of them in a row one of the others runs (aging).
 //
-// Deadlines within the next 4 ms lie in a calendar of 64 buckets of 64 us, found through one bitmap; inside a bucket the order is that
-// of arrival. From 16 ready tasks on this costs a half to an eighth of a heap. Deadlines beyond the calendar wait in a heap, exact.
+// Deadlines within the next 4 ms lie in a calendar of 64 buckets of 65 us (a power of two, for the shift), found through one bitmap; inside
+// a bucket the order is that of arrival. From 16 ready tasks on this costs a half to an eighth of a heap. Deadlines beyond the calendar
+// wait in a heap, exact.
 #pragma once
 
 #include <algorithm>
@@ -20,19 +21,20 @@ namespace floe::engine::detail {
 
 class ready_fifo {
  public:
+  ready_fifo() = default;
+  ready_fifo(const ready_fifo&) = delete;
+  ready_fifo& operator=(const ready_fifo&) = delete;
+
   bool empty() const { return head_ == nullptr; }
   void push(promise_base& task) {
     task.next = nullptr;
-    if (head_ == nullptr) {
-      head_ = &task;
-    } else {
-      tail_->next = &task;
-    }
-    tail_ = &task;
+    *end_ = &task;
+    end_ = &task.next;
   }
   promise_base& pop() {
     promise_base& task = *head_;
     head_ = task.next;
+    if (head_ == nullptr) end_ = &head_;
     __builtin_prefetch(head_, 1);
     __builtin_prefetch(reinterpret_cast<const char*>(head_) + 64, 1);
     return task;
@@ -40,23 +42,21 @@ class ready_fifo {
 
  private:
   promise_base* head_ = nullptr;
-  promise_base* tail_ = nullptr;
+  promise_base** end_ = &head_;
 };
 
 class ready_set {
  public:
   static constexpr unsigned kBuckets = 64;
-  static constexpr nanos kBucketNanos = 64'000;
+  static constexpr nanos kBucketNanos = 1 << 16;
   static constexpr unsigned kFairness = 16;  // one in so many resumes goes to a task without a deadline
 
-  bool empty() const { return urgent_ == 0 && rest_.empty(); }
-  std::size_t size() const { return pushed_ - popped_; }
+  bool empty() const { return rest_.empty() && urgent_ == 0; }
   std::size_t size_with_deadline() const { return urgent_; }
   std::uint64_t aged() const { return aged_; }
 
   // `now` may lag behind; it only says where the calendar begins when nothing is in it.
   void push(promise_base& task, nanos now) {
-    ++pushed_;
     const nanos deadline = task.deadline();
     if (deadline == kNever) {
       rest_.push(task);
@@ -67,7 +67,6 @@ class ready_set {
   }
 
   promise_base& pop() {
-    ++popped_;
     if (urgent_ == 0) return rest_.pop();
     if (!rest_.empty() && ++in_a_row_ >= kFairness) {
       in_a_row_ = 0;
@@ -95,7 +94,7 @@ class ready_set {
     }
   };
 
-  static std::int64_t slot_of(nanos at) { return at / kBucketNanos; }
+  static std::int64_t slot_of(nanos at) { return at >> std::countr_zero(std::uint64_t{kBucketNanos}); }
 
   std::int64_t first_slot() const {
     const std::int64_t far = far_.empty() ? kNever : slot_of(far_.front().deadline);
@@ -137,8 +136,6 @@ class ready_set {
   std::int64_t base_ = 0;
   std::vector<distant> far_;
   std::uint64_t order_ = 0;
-  std::size_t pushed_ = 0;
-  std::size_t popped_ = 0;
   std::size_t urgent_ = 0;
   unsigned in_a_row_ = 0;
   std::uint64_t aged_ = 0;

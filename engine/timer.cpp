@@ -32,12 +32,6 @@ void sleeper::on_time(timer_node& node) {
   self.waiter_->ctx->owner().make_ready(*std::exchange(self.waiter_, nullptr));
 }
 
-void yielder::start(promise_base& task) {
-  loop& owner = task.ctx->owner();
-  owner.note_suspension();
-  owner.make_ready(task);
-}
-
 bool checkpointer::start(promise_base& task) {
   ctx_ = task.ctx;
   loop& owner = ctx_->owner();

@@ -10,6 +10,7 @@
 
 #include "engine/clock.hpp"
 #include "engine/context.hpp"
+#include "engine/loop.hpp"
 #include "engine/outcome.hpp"
 #include "engine/task.hpp"
 #include "engine/timer_heap.hpp"
@@ -54,14 +55,13 @@ class yielder {
  public:
   bool await_ready() const noexcept { return false; }
   template <class P>
-  bool await_suspend(std::coroutine_handle<P> task) {
-    start(task.promise());
-    return true;
+  void await_suspend(std::coroutine_handle<P> task) {
+    promise_base& waiting = task.promise();
+    loop& owner = waiting.ctx->owner();
+    owner.note_suspension();
+    owner.make_ready(waiting);
   }
   void await_resume() const noexcept {}
-
- private:
-  static void start(promise_base& task);
 };
 
 class checkpointer {

@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(random_deadlines_leave_in_order_of_bucket) {
   for (int round = 0; round < 50; ++round) {
     for (int index = 0; index < 40; ++index) set.push(make(now + static_cast<nanos>(random() % 20'000'000)), now);
     nanos last = 0;
-    while (set.size() != 0) {
+    while (!set.empty()) {
       const nanos slot = set.pop().deadline() / kBucket;
       BOOST_REQUIRE(slot >= last);
       last = slot;
