@@ -58,12 +58,9 @@ class ready_set {
   // `now` may lag behind; it only says where the calendar begins when nothing is in it.
   void push(promise_base& task, nanos now) {
     const nanos deadline = task.deadline();
-    if (deadline == kNever) {
-      rest_.push(task);
-    } else {
-      ++urgent_;
-      push_urgent(task, deadline, now);
-    }
+    if (deadline != kNever) [[unlikely]]
+      return push_urgent(task, deadline, now);
+    rest_.push(task);
   }
 
   promise_base& pop() {
@@ -102,9 +99,12 @@ class ready_set {
   }
   std::int64_t first_near() const { return base_ + std::countr_zero(std::rotr(occupied_, static_cast<int>(base_ & (kBuckets - 1)))); }
 
-  void push_urgent(promise_base& task, nanos deadline, nanos now) {
-    // Late ones share the first bucket: they are all late, and the one that came first waits longest.
-    base_ = occupied_ == 0 ? slot_of(now) : std::min(std::max(base_, slot_of(now)), first_near());
+  // Out of line: each coroutine that waits would contain it.
+  [[gnu::noinline]] void push_urgent(promise_base& task, nanos deadline, nanos now) {
+    ++urgent_;
+    // The calendar begins with the bucket that was emptied last, or with today. Late ones share that bucket: they are all late, and the one
+    // that came first waits longest.
+    if (occupied_ == 0) base_ = slot_of(now);
     const std::int64_t slot = std::max(slot_of(deadline), base_);
     if (slot - base_ >= kBuckets) {
       far_.push_back({deadline, ++order_, &task});
@@ -124,6 +124,7 @@ class ready_set {
       far_.pop_back();
       return task;
     }
+    base_ = near;
     const unsigned bucket = static_cast<unsigned>(near & (kBuckets - 1));
     promise_base& task = near_[bucket].pop();
     if (near_[bucket].empty()) occupied_ &= ~(std::uint64_t{1} << bucket);

@@ -32,6 +32,12 @@ void sleeper::on_time(timer_node& node) {
   self.waiter_->ctx->owner().make_ready(*std::exchange(self.waiter_, nullptr));
 }
 
+void yielder::start_with_faults(promise_base& waiting) {
+  loop& owner = waiting.ctx->owner();
+  owner.note_suspension();
+  owner.make_ready(waiting);
+}
+
 bool checkpointer::start(promise_base& task) {
   ctx_ = task.ctx;
   loop& owner = ctx_->owner();

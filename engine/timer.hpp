@@ -58,10 +58,14 @@ class yielder {
   void await_suspend(std::coroutine_handle<P> task) {
     promise_base& waiting = task.promise();
     loop& owner = waiting.ctx->owner();
-    owner.note_suspension();
+    if (owner.faults_armed()) [[unlikely]]
+      return start_with_faults(waiting);
     owner.make_ready(waiting);
   }
   void await_resume() const noexcept {}
+
+ private:
+  [[gnu::cold]] static void start_with_faults(promise_base& waiting);
 };
 
 class checkpointer {
