@@ -7,10 +7,12 @@
 #include <cstdio>
 
 #include "base/file.hpp"
+#include "base/may_block.hpp"
 
 namespace floe {
 
 Result<AtomicFile> AtomicFile::create(std::string path) {
+  may_block("a file was created");
   AtomicFile file;
   file.path_ = std::move(path);
   file.temporary_ = file.path_ + ".part";
@@ -28,6 +30,7 @@ Result<> AtomicFile::append(std::span<const std::byte> bytes) {
 }
 
 Result<> AtomicFile::commit() {
+  may_block("a file was synced");
   if (::fsync(fd_.get()) != 0) return fail_errno(errno, "syncing " + temporary_);
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return fail_errno(errno, "renaming " + temporary_ + " to " + path_);
   fd_.reset();

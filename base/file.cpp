@@ -8,12 +8,14 @@
 #include <cerrno>
 
 #include "base/fd.hpp"
+#include "base/may_block.hpp"
 
 namespace floe {
 namespace {
 
 template <class Container>
 Result<Container> read_whole(const std::string& path, std::uint64_t limit) {
+  may_block("a file was read");
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno(errno, path);
   struct stat info{};
@@ -47,6 +49,7 @@ Result<std::string> read_text(const std::string& path, std::uint64_t limit) {
 }
 
 Result<> write_fully(int fd, std::span<const std::byte> data, const std::string& what) {
+  may_block("a file was written");
   while (!data.empty()) {
     const auto put = ::write(fd, data.data(), data.size());
     if (put < 0 && errno == EINTR) continue;

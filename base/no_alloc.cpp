@@ -4,12 +4,34 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+
+#include "base/may_block.hpp"
 
 namespace floe {
 namespace {
+
 thread_local unsigned open_scopes = 0;
+
+#ifndef NDEBUG
+// Allocates nothing, and takes no lock.
+[[noreturn]] void end_program(const char* what) noexcept {
+  const auto say = [](const char* text) { [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, std::strlen(text)); };
+  say("floe: bug: ");
+  say(what);
+  say(" while the guest was frozen\n");
+  std::abort();
 }
+#endif
+
+}  // namespace
+
+#ifndef NDEBUG
+void may_block(const char* what) noexcept {
+  if (open_scopes != 0) end_program(what);
+}
+#endif
 
 NoAllocScope::NoAllocScope() noexcept {
   ++open_scopes;
@@ -41,11 +63,7 @@ bool NoAllocScope::enforced() noexcept {
 namespace {
 
 void* checked_allocate(std::size_t bytes, std::size_t alignment) noexcept {
-  if (floe::NoAllocScope::active()) {
-    constexpr char kMessage[] = "floe: bug: memory was allocated while the guest was frozen\n";
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
-    std::abort();
-  }
+  floe::may_block("memory was allocated");
   if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes ? bytes : 1);
   return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
 }

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/may_block.hpp"
 #include "engine/loop.hpp"
 
 namespace floe::engine::detail {
@@ -17,6 +18,7 @@ mailbox_base::~mailbox_base() {
 
 // One note is on its way at most. The flag is cleared before the loop looks into the mailbox, so an item pushed later announces itself.
 void mailbox_base::announce() {
+  may_block("a mailbox was posted to");
   if (announced_.exchange(true, std::memory_order_acq_rel)) return;
   bell_->post(*this);
 }

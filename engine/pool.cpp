@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/may_block.hpp"
 #include "engine/loop.hpp"
 
 namespace floe::engine {
@@ -49,6 +50,7 @@ worker_pool::~worker_pool() {
 }
 
 void worker_pool::enqueue(detail::pool_job& job) {
+  may_block("work was handed to a pool");
   {
     const std::lock_guard lock(mutex_);
     job.after_ = nullptr;

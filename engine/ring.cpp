@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/may_block.hpp"
 #include "engine/doctor.hpp"
 
 namespace floe::engine {
@@ -172,6 +173,7 @@ void ring::describe(submission_queue& queue) const {
 }
 
 int ring::wait(submission_queue& queue, nanos deadline) {
+  may_block("the ring was waited for");
   publish(queue);
   const unsigned flags = enter_flags_ | IORING_ENTER_GETEVENTS;
   int error = 0;

@@ -1,6 +1,7 @@
 // Frozen time, as an object: while it lives, no vCPU runs; leaving its scope lets the guest go on, whatever happened in between.
 //
-// Inside, nothing may allocate, block, hash, log or touch a file: debug builds end the program on an allocation. One at a time.
+// Inside, nothing may allocate, block, hash, log or touch a file: debug builds end the program on an allocation, on a lock or a file of
+// ours, and on handing anything to the engine (base/no_alloc.hpp, base/may_block.hpp). One at a time.
 #pragma once
 
 #include <optional>

@@ -16,6 +16,7 @@
 
 #include "base/address.hpp"
 #include "base/fd.hpp"
+#include "base/may_block.hpp"
 #include "base/result.hpp"
 #include "freeze/byte_codec.hpp"
 
@@ -76,7 +77,7 @@ class PageFile {
   std::vector<Frame> frames_;
   std::vector<PageFileId> hashes_;
 
-  mutable std::mutex mutex_;
+  mutable Checked<std::mutex> mutex_;
   mutable std::unique_ptr<Context> context_;
   mutable std::vector<Cached> cache_;
   mutable std::uint64_t clock_ = 0;

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/may_block.hpp"
 #include "base/result.hpp"
 #include "freeze/page_arena.hpp"
 
@@ -147,7 +148,7 @@ class PageStore {
   Stats stats_;
   std::unique_ptr<Compressor> compressor_;
   std::unique_ptr<Inflated> inflated_;
-  mutable std::shared_mutex mutex_;  // readers against the one who changes
+  mutable Checked<std::shared_mutex> mutex_;  // readers against the one who changes
 };
 
 }  // namespace floe::freeze

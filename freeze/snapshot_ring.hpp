@@ -23,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "base/may_block.hpp"
 #include "freeze/page_store.hpp"
 #include "freeze/snapshot.hpp"
 
@@ -125,7 +126,7 @@ class SnapshotRing {
     void drain();
     bool anyone_up_to(std::uint64_t number) const;
     std::shared_ptr<PageStore> store;
-    std::mutex mutex;
+    Checked<std::mutex> mutex;
     std::vector<std::uint64_t> views;  // the number of each one's snapshot
     std::vector<PageRef> parked;       // one reference each
     std::uint64_t parked_number = 0;   // of the newest snapshot that has some of them

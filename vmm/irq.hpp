@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/may_block.hpp"
 #include "vmm/device.hpp"
 #include "vmm/kvm.hpp"
 
@@ -29,7 +30,7 @@ class IrqRouting {
 
  private:
   int vm_fd_;
-  std::mutex mutex_;
+  Checked<std::mutex> mutex_;
   kvm::RoutingTable table_;
   unsigned next_gsi_ = 24;
 };

@@ -14,6 +14,7 @@
 #include <span>
 #include <utility>
 
+#include "base/may_block.hpp"
 #include "vmm/device.hpp"
 
 namespace floe::vmm {
@@ -135,7 +136,7 @@ class PciHost {
     void config_write(unsigned offset, std::span<const std::byte> data) override;
 
    private:
-    std::mutex mutex_;
+    Checked<std::mutex> mutex_;
     PciConfigSpace config_;
   };
 

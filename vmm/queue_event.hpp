@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "base/fd.hpp"
+#include "base/may_block.hpp"
 #include "base/result.hpp"
 #include "vmm/virtio_pci.hpp"
 
@@ -42,7 +43,7 @@ class QueueEvent {
   VirtioPci& function_;
   const unsigned queue_;
   UniqueFd event_;
-  std::mutex mutex_;
+  Checked<std::mutex> mutex_;
   std::optional<std::uint64_t> bound_;
   std::uint64_t refused_ = 0;
 };

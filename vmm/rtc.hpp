@@ -12,6 +12,7 @@
 #include <mutex>
 #include <span>
 
+#include "base/may_block.hpp"
 #include "vmm/device.hpp"
 
 namespace floe::vmm {
@@ -46,7 +47,7 @@ class CmosRtc final : public RegisterDevice {
   void write_data(std::uint8_t value);
 
   Clock clock_;
-  mutable std::mutex mutex_;
+  mutable Checked<std::mutex> mutex_;
   State state_;
   std::uint64_t ignored_writes_ = 0;
 };

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <span>
 
+#include "base/may_block.hpp"
 #include "vmm/device.hpp"
 
 namespace floe::vmm {
@@ -52,7 +53,7 @@ class Serial16550 final : public RegisterDevice {
 
   InterruptLine& irq_;
   Output output_;
-  std::mutex mutex_;
+  Checked<std::mutex> mutex_;
   State state_;
 };
 

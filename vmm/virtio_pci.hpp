@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/may_block.hpp"
 #include "vmm/device.hpp"
 #include "vmm/msix.hpp"
 #include "vmm/pci.hpp"
@@ -175,7 +176,7 @@ class VirtioPci final : public PciFunction, public RegisterDevice {
   unsigned msix_offset_ = 0;
   std::function<void()> on_rebind_;
 
-  std::mutex mutex_;
+  Checked<std::mutex> mutex_;
   bool rebind_ = false;
   PciConfigSpace config_;
   MsixTable msix_;

@@ -1,8 +1,17 @@
 #include "freeze/frozen.hpp"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <boost/test/unit_test.hpp>
+#include <mutex>
+#include <shared_mutex>
 #include <stdexcept>
 
+#include "base/file.hpp"
+#include "base/may_block.hpp"
+#include "engine/engine.hpp"
 #include "tests/tiny/guest.hpp"
 
 using namespace floe;
@@ -24,9 +33,82 @@ std::unique_ptr<tiny::Guest> running(unsigned cpus) {
   return std::move(*guest);
 }
 
+// What a process says that does `act` with the guest frozen, and which signal ends it (0: none). The guest is this process's.
+struct Ending {
+  int signal = 0;
+  std::array<char, 256> said{};
+};
+Ending end_of(tiny::Guest& guest, const std::function<void()>& act) {
+  Ending ending;
+  std::array<int, 2> pipe{};
+  BOOST_REQUIRE(::pipe(pipe.data()) == 0);
+  {
+    const Frozen scope(guest.vm(), 20s);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::signal(SIGABRT, SIG_DFL);  // Boost's
+      ::dup2(pipe[1], STDERR_FILENO);
+      act();
+      ::_exit(0);
+    }
+    ::close(pipe[1]);
+    std::size_t filled = 0;
+    for (ssize_t got = 1; got > 0 && filled + 1 < ending.said.size(); filled += static_cast<std::size_t>(std::max<ssize_t>(got, 0)))
+      got = ::read(pipe[0], ending.said.data() + filled, ending.said.size() - 1 - filled);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ending.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  }
+  ::close(pipe[0]);
+  return ending;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(frozen)
+
+// Nobody may be waited for in the pause: a debug build ends the program that tries, and says what it tried.
+BOOST_AUTO_TEST_CASE(a_debug_build_ends_a_program_that_waits_while_the_guest_is_frozen) {
+#ifdef NDEBUG
+  BOOST_TEST_MESSAGE("skipped: a release build does not check");
+  return;
+#endif
+  const auto guest = running(2);
+  if (!guest) return;
+  auto loop = engine::loop::create();
+  BOOST_REQUIRE(loop.has_value());
+  engine::mailbox<int> mailbox(**loop);
+  Checked<std::mutex> mutex;
+  Checked<std::shared_mutex> shared;
+  const std::string path = "/dev/null";
+  struct Act {
+    const char* said;
+    std::function<void()> act;
+  };
+  const Act acts[] = {
+      {"a lock was taken", [&] { mutex.lock(); }},
+      {"a lock was taken", [&] { const std::shared_lock lock(shared); }},
+      {"a file was read", [&] { std::ignore = read_text(path, 16); }},
+      {"a file was written", [&] { std::ignore = write_fully(STDOUT_FILENO, {}, path); }},
+      {"while the guest was frozen", [&] { mailbox.post(1); }},  // memory for the item, or the post itself
+  };
+  for (const Act& one : acts) {
+    const Ending ending = end_of(*guest, one.act);
+    BOOST_TEST(ending.signal == SIGABRT, one.said << ": signal " << ending.signal);
+    BOOST_TEST(std::string(ending.said.data()).find(one.said) != std::string::npos, "said: " << ending.said.data());
+  }
+  if (NoAllocScope::enforced()) {
+    const Ending ending = end_of(*guest, [] { delete new int; });
+    BOOST_TEST(ending.signal == SIGABRT);
+    BOOST_TEST(std::string(ending.said.data()).find("memory was allocated") != std::string::npos, "said: " << ending.said.data());
+  }
+  // And what the pause itself does is no such thing, nor is any of it afterwards.
+  BOOST_TEST(end_of(*guest, [] {}).signal == 0);
+  BOOST_TEST(mailbox.post(1));
+  mutex.lock();
+  mutex.unlock();
+  BOOST_TEST(guest->wait_for_progress(TINY_COUNT));
+}
 
 BOOST_AUTO_TEST_CASE(inside_nothing_runs_and_nothing_may_allocate) {
   const auto guest = running(2);
