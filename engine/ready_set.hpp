@@ -36,7 +36,7 @@ class ready_fifo {
     head_ = task.next;
     if (head_ == nullptr) end_ = &head_;
     __builtin_prefetch(head_, 1);
-    __builtin_prefetch(reinterpret_cast<const char*>(head_) + 64, 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(head_) + 64), 1);  // null behind the last one
     return task;
   }
 
