@@ -87,6 +87,9 @@ void pin_to_engine_core() {
 void pin_to_peer_core() {
   pin(cores().first);
 }
+bool has_two_cores() {
+  return cores().first >= 0;
+}
 std::string cores_in_use() {
   const auto [peer, engine] = cores();
   return peer < 0 ? std::string("one core for everything") : fmt::format("engine {}, peer {}", engine, peer);

@@ -26,6 +26,7 @@ void sleep_until_nanos(double monotonic);
 // The engine and its rivals run on one core, threads that post to them on another (or, asked for, on the same). No-ops on one core.
 void pin_to_engine_core();
 void pin_to_peer_core();
+bool has_two_cores();
 std::string cores_in_use();
 
 // One round of one contender.
