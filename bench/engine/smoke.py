@@ -48,7 +48,8 @@ def check_row(row):
             check("rounds" in one or "one core" in one["absent"], f"{what}: absent")
     for promise in row["promises"]:
         if "allocations/op" in promise["text"]:
-            check(promise["holds"] is True or "one core" in row["contenders"][0].get("absent", ""), f"{row['name']}: {promise['text']}: {promise['value']}")
+            one_core = "one core" in row["contenders"][0].get("absent", "")
+            check(promise["holds"] is True or one_core, f"{row['name']}: {promise['text']}: {promise['value']}")
 
 
 bench = sys.argv[1]
