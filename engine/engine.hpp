@@ -19,14 +19,15 @@
 // condition; nothing over-aligned in a frame.
 #pragma once
 
-#include "engine/combine.hpp"  // when_all, when_any, with_deadline
-#include "engine/loop.hpp"     // loop: create, run, counters
-#include "engine/mailbox.hpp"  // from other threads
-#include "engine/ops.hpp"      // read, write, openat, poll, ...
-#include "engine/outcome.hpp"  // value, error or cancelled
-#include "engine/pool.hpp"     // to other threads and back
-#include "engine/scope.hpp"    // scope, with_stop, shielded
-#include "engine/stop.hpp"     // stop_source, stop_token
-#include "engine/stream.hpp"   // byte_stream, poll_stream: multishot
-#include "engine/task.hpp"     // task<T>
-#include "engine/timer.hpp"    // sleep_for, ticker, yield, checkpoint
+#include "engine/combine.hpp"     // when_all, when_any, with_deadline
+#include "engine/fixed_file.hpp"  // a file in the ring's own table
+#include "engine/loop.hpp"        // loop: create, run, counters
+#include "engine/mailbox.hpp"     // from other threads
+#include "engine/ops.hpp"         // read, write, openat, poll, ...
+#include "engine/outcome.hpp"     // value, error or cancelled
+#include "engine/pool.hpp"        // to other threads and back
+#include "engine/scope.hpp"       // scope, with_stop, shielded
+#include "engine/stop.hpp"        // stop_source, stop_token
+#include "engine/stream.hpp"      // byte_stream, poll_stream: multishot
+#include "engine/task.hpp"        // task<T>
+#include "engine/timer.hpp"       // sleep_for, ticker, yield, checkpoint

@@ -79,8 +79,8 @@ failure_t operation::explain(const request& what) const {
   std::string text(verb_of(op));
   if (op == opcode::openat || op == opcode::renameat) {
     text.append(" ").append(reinterpret_cast<const char*>(what.address));
-  } else if (what.fd() >= 0) {
-    text.append(" fd ").append(std::to_string(what.fd()));
+  } else if (what.file().number() >= 0) {
+    text.append(" ").append(what.file().name());
   }
   text.append(": ").append(std::generic_category().message(error));
   return failure_t(Error(error, std::move(text)));
@@ -88,25 +88,25 @@ failure_t operation::explain(const request& what) const {
 
 }  // namespace detail
 
-task<void> write_all(int fd, std::span<const std::byte> from, std::uint64_t offset) {
+task<void> write_all(file_ref file, std::span<const std::byte> from, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < from.size()) {
     const auto rest = from.subspan(done);
     const std::uint64_t at = offset == kCurrentPosition ? offset : offset + done;
-    const auto put = co_await write(fd, rest, at);
+    const auto put = co_await write(file, rest, at);
     if (!put) co_return put.failure();
-    if (*put == 0) co_return fail(Error(EIO, "write fd " + std::to_string(fd) + ": the file takes no more bytes"));
+    if (*put == 0) co_return fail(Error(EIO, "write " + file.name() + ": the file takes no more bytes"));
     done += *put;
   }
   co_return ok;
 }
 
-task<std::size_t> read_full(int fd, std::span<std::byte> into, std::uint64_t offset) {
+task<std::size_t> read_full(file_ref file, std::span<std::byte> into, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < into.size()) {
     const auto rest = into.subspan(done);
     const std::uint64_t at = offset == kCurrentPosition ? offset : offset + done;
-    const auto got = co_await read(fd, rest, at);
+    const auto got = co_await read(file, rest, at);
     if (!got) co_return got.failure();
     if (*got == 0) break;
     done += *got;

@@ -26,6 +26,7 @@
 
 #include "base/fd.hpp"
 #include "engine/context.hpp"
+#include "engine/file_ref.hpp"
 #include "engine/loop.hpp"
 #include "engine/outcome.hpp"
 #include "engine/request.hpp"
@@ -94,10 +95,10 @@ struct no_operands {
 template <opcode Op>
 struct transfer_operands {
   static constexpr opcode kOp = Op;
-  transfer_operands(int file, const void* memory, std::size_t bytes, std::uint64_t at, int op_flags)
-      : fd(file), flags(op_flags), address(memory), length(bytes), offset(at) {}
-  request to_request() const { return request(Op, fd, address, length, offset, static_cast<std::uint32_t>(flags)); }
-  int fd;
+  transfer_operands(file_ref which, const void* memory, std::size_t bytes, std::uint64_t at, int op_flags)
+      : file(which), flags(op_flags), address(memory), length(bytes), offset(at) {}
+  request to_request() const { return request(Op, file, address, length, offset, static_cast<std::uint32_t>(flags)); }
+  file_ref file;
   int flags;
   const void* address;
   std::size_t length;
@@ -133,37 +134,37 @@ using transfer = typed_operation<transfer_operands<Op>, T>;
 }  // namespace detail
 
 // Bytes moved; 0 from read and recv is the end of the file. May be fewer than asked for.
-inline auto read(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition) {
-  return detail::transfer<detail::opcode::read, std::size_t>(fd, into.data(), into.size(), offset, 0);
+inline auto read(file_ref file, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::read, std::size_t>(file, into.data(), into.size(), offset, 0);
 }
-inline auto write(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition) {
-  return detail::transfer<detail::opcode::write, std::size_t>(fd, from.data(), from.size(), offset, 0);
+inline auto write(file_ref file, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::write, std::size_t>(file, from.data(), from.size(), offset, 0);
 }
-inline auto readv(int fd, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition) {
-  return detail::transfer<detail::opcode::readv, std::size_t>(fd, into.data(), into.size(), offset, 0);
+inline auto readv(file_ref file, std::span<const iovec> into, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::readv, std::size_t>(file, into.data(), into.size(), offset, 0);
 }
-inline auto writev(int fd, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition) {
-  return detail::transfer<detail::opcode::writev, std::size_t>(fd, from.data(), from.size(), offset, 0);
+inline auto writev(file_ref file, std::span<const iovec> from, std::uint64_t offset = kCurrentPosition) {
+  return detail::transfer<detail::opcode::writev, std::size_t>(file, from.data(), from.size(), offset, 0);
 }
-inline auto recv(int fd, std::span<std::byte> into, int flags = 0) {
-  return detail::transfer<detail::opcode::recv, std::size_t>(fd, into.data(), into.size(), std::uint64_t{0}, flags);
+inline auto recv(file_ref file, std::span<std::byte> into, int flags = 0) {
+  return detail::transfer<detail::opcode::recv, std::size_t>(file, into.data(), into.size(), std::uint64_t{0}, flags);
 }
-inline auto send(int fd, std::span<const std::byte> from, int flags = MSG_NOSIGNAL) {
-  return detail::transfer<detail::opcode::send, std::size_t>(fd, from.data(), from.size(), std::uint64_t{0}, flags);
+inline auto send(file_ref file, std::span<const std::byte> from, int flags = MSG_NOSIGNAL) {
+  return detail::transfer<detail::opcode::send, std::size_t>(file, from.data(), from.size(), std::uint64_t{0}, flags);
 }
 
 // Writes all of it, however often the kernel takes only a part. At an offset, or at the current position.
-task<void> write_all(int fd, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition);
+task<void> write_all(file_ref file, std::span<const std::byte> from, std::uint64_t offset = kCurrentPosition);
 // Reads until `into` is full or the file ends; gives the bytes read.
-task<std::size_t> read_full(int fd, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition);
+task<std::size_t> read_full(file_ref file, std::span<std::byte> into, std::uint64_t offset = kCurrentPosition);
 
-inline auto fsync(int fd) {
-  return detail::transfer<detail::opcode::fsync, void>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, 0);
+inline auto fsync(file_ref file) {
+  return detail::transfer<detail::opcode::fsync, void>(file, nullptr, std::size_t{0}, std::uint64_t{0}, 0);
 }
 // The data and what is needed to read it back, not the times.
-inline auto fdatasync(int fd) {
+inline auto fdatasync(file_ref file) {
   constexpr int kDataOnly = 1;  // IORING_FSYNC_DATASYNC
-  return detail::transfer<detail::opcode::fsync, void>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, kDataOnly);
+  return detail::transfer<detail::opcode::fsync, void>(file, nullptr, std::size_t{0}, std::uint64_t{0}, kDataOnly);
 }
 // The descriptor closes on exec.
 inline auto openat(int directory, const char* path, int flags, mode_t mode = 0) {
@@ -180,14 +181,14 @@ inline auto renameat(int old_directory, const char* old_path, int new_directory,
 }
 
 // Waits until one of the events in `mask` (POLLIN, ...) holds; gives those that do.
-inline auto poll(int fd, unsigned mask) {
-  return detail::transfer<detail::opcode::poll_add, int>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, static_cast<int>(mask));
+inline auto poll(file_ref file, unsigned mask) {
+  return detail::transfer<detail::opcode::poll_add, int>(file, nullptr, std::size_t{0}, std::uint64_t{0}, static_cast<int>(mask));
 }
-inline auto accept(int fd, int flags = SOCK_CLOEXEC) {
-  return detail::transfer<detail::opcode::accept, UniqueFd>(fd, nullptr, std::size_t{0}, std::uint64_t{0}, flags);
+inline auto accept(file_ref file, int flags = SOCK_CLOEXEC) {
+  return detail::transfer<detail::opcode::accept, UniqueFd>(file, nullptr, std::size_t{0}, std::uint64_t{0}, flags);
 }
-inline auto connect(int fd, const sockaddr* address, socklen_t length) {
-  return detail::transfer<detail::opcode::connect, void>(fd, address, std::size_t{0}, std::uint64_t{length}, 0);  // addr2 (= off)
+inline auto connect(file_ref file, const sockaddr* address, socklen_t length) {
+  return detail::transfer<detail::opcode::connect, void>(file, address, std::size_t{0}, std::uint64_t{length}, 0);  // addr2 (= off)
 }
 inline auto nop() {
   return detail::typed_operation<detail::no_operands, void>();

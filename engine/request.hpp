@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/file_ref.hpp"
+
 namespace floe::engine::detail {
 
 // enum io_uring_op
@@ -29,6 +31,7 @@ enum class opcode : std::uint8_t {
   read_multishot = 49,  // Linux 6.7
 };
 
+inline constexpr std::uint8_t kSqeFixedFile = 1 << 0;     // IOSQE_FIXED_FILE
 inline constexpr std::uint8_t kSqeBufferSelect = 1 << 5;  // IOSQE_BUFFER_SELECT
 inline constexpr std::uint8_t kSqeSkipSuccess = 1 << 6;   // IOSQE_CQE_SKIP_SUCCESS
 
@@ -43,19 +46,22 @@ struct request {
   std::uint64_t length_and_flags;  // len:32, then the operation's own flags:32
   std::uint64_t buffer_group;
 
-  request(opcode op, int fd, std::uint64_t from, std::size_t length, std::uint64_t at, std::uint32_t op_flags, std::uint8_t sqe_flags = 0,
-          std::uint16_t ioprio = 0, std::uint16_t group = 0)
-      : what(static_cast<std::uint64_t>(op) | std::uint64_t{sqe_flags} << 8 | std::uint64_t{ioprio} << 16 |
-             std::uint64_t{static_cast<std::uint32_t>(fd)} << 32),
+  request(opcode op, file_ref file, std::uint64_t from, std::size_t length, std::uint64_t at, std::uint32_t op_flags,
+          std::uint8_t sqe_flags = 0, std::uint16_t ioprio = 0, std::uint16_t group = 0)
+      : what(static_cast<std::uint64_t>(op) | std::uint64_t{with_file(sqe_flags, file)} << 8 | std::uint64_t{ioprio} << 16 |
+             std::uint64_t{static_cast<std::uint32_t>(file.number())} << 32),
         offset(at),
         address(from),
         length_and_flags(bounded(op, length) | std::uint64_t{op_flags} << 32),
         buffer_group(group) {}
-  request(opcode op, int fd, const void* from, std::size_t length, std::uint64_t at, std::uint32_t op_flags)
-      : request(op, fd, address_of(from), length, at, op_flags) {}
+  request(opcode op, file_ref file, const void* from, std::size_t length, std::uint64_t at, std::uint32_t op_flags)
+      : request(op, file, address_of(from), length, at, op_flags) {}
 
   opcode op() const { return static_cast<opcode>(what & 0xff); }
-  int fd() const { return static_cast<int>(what >> 32); }
+  file_ref file() const {
+    const int number = static_cast<int>(what >> 32);
+    return (what >> 8 & kSqeFixedFile) != 0 ? file_ref::fixed(static_cast<unsigned>(number)) : file_ref(number);
+  }
 
   void write(std::uint64_t* entry, std::uint64_t user_data) const {
     entry[0] = what;
@@ -69,6 +75,9 @@ struct request {
   }
 
  private:
+  static std::uint8_t with_file(std::uint8_t flags, file_ref file) {
+    return file.is_fixed() ? static_cast<std::uint8_t>(flags | kSqeFixedFile) : flags;
+  }
   // The kernel's length has 32 bits, and it moves at most 2 GiB less a page at once anyway: longer ones are partial. For a rename it is a
   // descriptor.
   static constexpr std::uint64_t bounded(opcode op, std::size_t length) {

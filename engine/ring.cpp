@@ -156,6 +156,30 @@ Result<> ring::enable() {
   return {};
 }
 
+Result<unsigned> ring::add_file(int fd) {
+  if (!has_file_table_) {
+    const std::vector<int> empty(kFixedFiles, -1);
+    if (const int error = -io_uring_register_files(&ring_, empty.data(), kFixedFiles); error != 0) {
+      return fail_errno(error, "register a table of files with io_uring");
+    }
+    has_file_table_ = true;
+    for (unsigned place = kFixedFiles; place-- != 0;) free_places_.push_back(place);
+  }
+  if (free_places_.empty()) return fail(Error(ENFILE, "all " + std::to_string(kFixedFiles) + " places for fixed files are taken"));
+  const unsigned place = free_places_.back();
+  if (const int updated = io_uring_register_files_update(&ring_, place, &fd, 1); updated != 1) {
+    return fail_errno(updated < 0 ? -updated : EINVAL, "put fd " + std::to_string(fd) + " into the table of fixed files");
+  }
+  free_places_.pop_back();
+  return place;
+}
+
+void ring::remove_file(unsigned place) {
+  const int none = -1;
+  if (io_uring_register_files_update(&ring_, place, &none, 1) != 1) return;  // the file stays until the ring ends
+  free_places_.push_back(place);
+}
+
 // A wait until a moment in the past ends at once with ETIME where absolute waits are known, with EINVAL where not.
 bool ring::probe_absolute_wait() const {
   const kernel_timespec past{0, 1};

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "engine/context.hpp"
@@ -80,6 +81,11 @@ class ring {
   void refresh(submission_queue& queue) const { queue.limit = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries; }
   unsigned unsubmitted(const submission_queue& queue) const { return queue.tail - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
 
+  // The table of fixed files.
+  static constexpr unsigned kFixedFiles = 256;
+  Result<unsigned> add_file(int fd);
+  void remove_file(unsigned place);
+
   // Work that shows only when we enter: deferred completions (SQ flag TASKRUN) or an overflown completion queue.
   bool kernel_has_more() const {
     return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
@@ -114,6 +120,8 @@ class ring {
   unsigned enter_flags_ = 0;
   int enter_fd_ = -1;  // the registered index, once there is one
   std::uint64_t opcodes_ = 0;
+  std::vector<unsigned> free_places_;  // of the table of fixed files
+  bool has_file_table_ = false;
 };
 
 }  // namespace floe::engine::detail

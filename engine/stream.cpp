@@ -17,8 +17,8 @@ namespace floe::engine {
 namespace detail {
 namespace {
 
-Error stream_error(const char* verb, int fd, int error) {
-  return Error(error, std::string(verb) + " fd " + std::to_string(fd) + ": " + std::generic_category().message(error));
+Error stream_error(const char* verb, file_ref file, int error) {
+  return Error(error, std::string(verb) + " " + file.name() + ": " + std::generic_category().message(error));
 }
 
 struct mapping {
@@ -42,9 +42,9 @@ enum class reading { multishot, single };
 
 class byte_stream_state final : public stream_base {
  public:
-  byte_stream_state(loop& owner, int fd, const byte_stream_options& options, std::uint16_t group)
+  byte_stream_state(loop& owner, file_ref file, const byte_stream_options& options, std::uint16_t group)
       : stream_base(owner),
-        fd_(fd),
+        file_(file),
         options_(options),
         group_(group),
         index_(std::size_t{options.buffers} * sizeof(io_uring_buf)),
@@ -80,7 +80,7 @@ class byte_stream_state final : public stream_base {
       ++held_;
       return chunk(this, oldest.buffer, std::span<const std::byte>(bytes_of(oldest.buffer), oldest.length));
     }
-    if (error_ != 0) return stream_error("read", fd_, std::exchange(error_, 0));
+    if (error_ != 0) return stream_error("read", file_, std::exchange(error_, 0));
     if (ended_) return chunk();
     return cancelled;
   }
@@ -120,7 +120,7 @@ class byte_stream_state final : public stream_base {
     const opcode op = options_.socket ? opcode::recv : again ? opcode::read_multishot : opcode::read;
     const std::size_t length = again ? 0 : options_.buffer_bytes;
     const std::uint16_t ioprio = again && options_.socket ? IORING_RECV_MULTISHOT : 0;
-    const request what(op, fd_, std::uint64_t{0}, length, options_.socket ? 0 : kCurrentPosition, 0, kSqeBufferSelect, ioprio, group_);
+    const request what(op, file_, std::uint64_t{0}, length, options_.socket ? 0 : kCurrentPosition, 0, kSqeBufferSelect, ioprio, group_);
     ++submissions;
     submit(what);
     return true;
@@ -147,7 +147,7 @@ class byte_stream_state final : public stream_base {
     }
   }
 
-  int fd_;
+  file_ref file_;
   byte_stream_options options_;
   std::uint16_t group_;
   mapping index_;
@@ -164,7 +164,7 @@ class byte_stream_state final : public stream_base {
 
 class poll_stream_state final : public stream_base {
  public:
-  poll_stream_state(loop& owner, int fd, unsigned mask) : stream_base(owner), fd_(fd), mask_(mask) {}
+  poll_stream_state(loop& owner, file_ref file, unsigned mask) : stream_base(owner), file_(file), mask_(mask) {}
   bool has_item() const override { return events_ != 0 || error_ != 0; }
   outcome<int> take();
   std::uint64_t submissions = 0;
@@ -173,7 +173,7 @@ class poll_stream_state final : public stream_base {
   void take_completion(int result, unsigned flags) override;
   bool arm() override;
 
-  int fd_;
+  file_ref file_;
   unsigned mask_;
   int events_ = 0;
   int error_ = 0;
@@ -181,7 +181,7 @@ class poll_stream_state final : public stream_base {
 
 outcome<int> poll_stream_state::take() {
   if (events_ != 0) return std::exchange(events_, 0);
-  if (error_ != 0) return stream_error("poll", fd_, std::exchange(error_, 0));
+  if (error_ != 0) return stream_error("poll", file_, std::exchange(error_, 0));
   return cancelled;
 }
 
@@ -194,7 +194,7 @@ void poll_stream_state::take_completion(int result, unsigned) {
 }
 
 bool poll_stream_state::arm() {
-  const request what(opcode::poll_add, fd_, nullptr, IORING_POLL_ADD_MULTI, 0, mask_);
+  const request what(opcode::poll_add, file_, nullptr, IORING_POLL_ADD_MULTI, 0, mask_);
   ++submissions;
   submit(what);
   return true;
@@ -219,13 +219,13 @@ chunk::~chunk() {
   if (state_ != nullptr) state_->recycle(buffer_);
 }
 
-Result<byte_stream> byte_stream::open(int fd, byte_stream_options options) {
+Result<byte_stream> byte_stream::open(file_ref file, byte_stream_options options) {
   const bool power_of_two = options.buffers != 0 && (options.buffers & (options.buffers - 1)) == 0;
   if (!power_of_two || options.buffers > 32768 || options.buffer_bytes == 0) {
     return fail(Error(EINVAL, "a byte stream needs a power of two of buffers, at most 32768, of at least one byte"));
   }
   loop& owner = loop::current();
-  auto state = std::make_unique<detail::byte_stream_state>(owner, fd, options, owner.take_buffer_group());
+  auto state = std::make_unique<detail::byte_stream_state>(owner, file, options, owner.take_buffer_group());
   if (auto provided = state->provide(); !provided) return fail(std::move(provided.error()));
   return byte_stream(state.release());
 }
@@ -240,8 +240,8 @@ std::uint64_t byte_stream::submissions() const {
   return state_->submissions;
 }
 
-poll_stream poll_stream::open(int fd, unsigned mask) {
-  return poll_stream(new detail::poll_stream_state(loop::current(), fd, mask));
+poll_stream poll_stream::open(file_ref file, unsigned mask) {
+  return poll_stream(new detail::poll_stream_state(loop::current(), file, mask));
 }
 poll_stream::~poll_stream() {
   if (state_ != nullptr) state_->abandon();

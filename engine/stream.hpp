@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/result.hpp"
+#include "engine/file_ref.hpp"
 #include "engine/outcome.hpp"
 #include "engine/stream_base.hpp"
 
@@ -88,8 +89,8 @@ struct byte_stream_options {
 
 class byte_stream {
  public:
-  // On the loop's thread. The descriptor stays the caller's and must stay open until the stream is gone.
-  static Result<byte_stream> open(int fd, byte_stream_options options = {});
+  // On the loop's thread. The file stays the caller's and must stay open until the stream is gone.
+  static Result<byte_stream> open(file_ref file, byte_stream_options options = {});
   byte_stream(byte_stream&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
   byte_stream& operator=(byte_stream&& other) noexcept {
     std::swap(state_, other.state_);
@@ -112,7 +113,7 @@ class byte_stream {
 // Readiness, edge-triggered: next() gives every event seen since the last call. Drain the descriptor after each.
 class poll_stream {
  public:
-  static poll_stream open(int fd, unsigned mask);
+  static poll_stream open(file_ref file, unsigned mask);
   poll_stream(poll_stream&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
   poll_stream& operator=(poll_stream&& other) noexcept {
     std::swap(state_, other.state_);

@@ -85,6 +85,52 @@ task<void> files(int where) {
   co_return ok;
 }
 
+task<void> fixed_files(UniqueFd from, UniqueFd to) {
+  auto reader = fixed_file::add(from.get());
+  auto writer = fixed_file::add(to.get());
+  BOOST_CHECK(reader.has_value() && writer.has_value());
+  from.reset();
+  to.reset();  // the table holds the files now
+
+  auto stream = byte_stream::open(*reader);
+  const auto hello = bytes("hello");
+  const auto put = co_await write(*writer, hello);
+  BOOST_CHECK(put.has_value() && *put == 5);
+  {
+    const auto piece = co_await stream->next();
+    BOOST_CHECK(piece.has_value() && text(piece->bytes()) == "hello");
+  }
+  {
+    const fixed_file last = std::move(*writer);
+  }
+  const auto end = co_await stream->next();
+  BOOST_CHECK(end.has_value() && end->at_end());
+
+  std::array<std::byte, 4> buffer{};
+  const auto refused = co_await read(file_ref::fixed(200), buffer);
+  BOOST_CHECK(refused.is_error());
+  BOOST_TEST(refused.error().message == "read fixed file 200: Bad file descriptor");
+  co_return ok;
+}
+
+task<void> fill_the_table(int fd) {
+  std::vector<fixed_file> all;
+  for (int count = 0; count < 256; ++count) {
+    auto added = fixed_file::add(fd);
+    BOOST_REQUIRE(added.has_value());
+    all.push_back(std::move(*added));
+  }
+  const auto full = fixed_file::add(fd);
+  BOOST_REQUIRE(!full.has_value());
+  BOOST_TEST(full.error().code == ENFILE);
+  all.pop_back();
+  BOOST_TEST(fixed_file::add(fd).has_value());
+  BOOST_TEST(!fixed_file::add(9999).has_value());
+  const auto turn = co_await nop();
+  BOOST_CHECK(turn.has_value());
+  co_return ok;
+}
+
 task<void> bad_descriptor() {
   std::array<std::byte, 4> buffer{};
   const auto got = co_await read(9999, buffer);
@@ -188,6 +234,18 @@ task<void> crowd(int tasks) {
 }  // namespace floe::engine
 
 BOOST_AUTO_TEST_SUITE(ops)
+
+BOOST_AUTO_TEST_CASE(fixed_files_serve_as_descriptors_do) {
+  const auto on = make_loop();
+  auto pipe = make_pipe();
+  BOOST_TEST(on->run(fixed_files(std::move(pipe.from), std::move(pipe.to))).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(the_table_of_fixed_files_has_an_end) {
+  const auto on = make_loop();
+  const auto pipe = make_pipe();
+  BOOST_TEST(on->run(fill_the_table(pipe.from.get())).has_value());
+}
 
 BOOST_AUTO_TEST_CASE(on_files) {
   const folder in;

@@ -8,11 +8,11 @@ using engine::byte_stream;
 using engine::ok;
 using engine::task;
 
-task<void> serve(byte_stream& requests, int fd, std::uint64_t bytes) {
+task<void> serve(byte_stream& requests, engine::file_ref to, std::uint64_t bytes) {
   for (std::uint64_t served = 0; served < bytes;) {
     const auto request = co_await requests.next();
     if (!request) co_return request.failure();
-    const auto sent = co_await engine::send(fd, request->bytes());
+    const auto sent = co_await engine::send(to, request->bytes());
     if (!sent) co_return sent.failure();
     if (*sent != request->bytes().size()) co_return Error("a part of an answer was not sent");
     served += *sent;
@@ -20,10 +20,10 @@ task<void> serve(byte_stream& requests, int fd, std::uint64_t bytes) {
   co_return ok;
 }
 
-task<void> ask(byte_stream& answers, int fd, Message& message, std::uint64_t trips) {
+task<void> ask(byte_stream& answers, engine::file_ref to, Message& message, std::uint64_t trips) {
   for (std::uint64_t trip = 0; trip < trips; ++trip) {
     const std::span<const std::byte> question(message.prepare(trip), message.size());
-    const auto sent = co_await engine::send(fd, question);
+    const auto sent = co_await engine::send(to, question);
     if (!sent) co_return sent.failure();
     while (!message.complete()) {
       const auto answer = co_await answers.next();
@@ -40,9 +40,12 @@ class FloeEcho : public Echo {
     for (unsigned pair = 0; pair < shape.pairs; ++pair) {
       messages_.emplace_back(shape.bytes);
       for (const int fd : {sockets_.client(pair), sockets_.server(pair)}) {
-        auto opened = byte_stream::open(fd, {.buffers = 4, .buffer_bytes = 4096, .socket = true});
+        auto added = engine::fixed_file::add(fd);
+        require(added.has_value(), "floe: a file cannot be registered");
+        auto opened = byte_stream::open(*added, {.buffers = 4, .buffer_bytes = 4096, .socket = true});
         require(opened.has_value(), "floe: a stream cannot be opened");
         streams_.push_back(std::move(*opened));
+        files_.push_back(std::move(*added));
       }
     }
   }
@@ -58,8 +61,8 @@ class FloeEcho : public Echo {
   static task<void> all(FloeEcho& self, std::uint64_t trips) {
     engine::scope talks("echo");
     for (unsigned pair = 0; pair < self.shape_.pairs; ++pair) {
-      talks.spawn(serve(self.streams_[pair * 2 + 1], self.sockets_.server(pair), trips * self.shape_.bytes), "server");
-      talks.spawn(ask(self.streams_[pair * 2], self.sockets_.client(pair), self.messages_[pair], trips), "client");
+      talks.spawn(serve(self.streams_[pair * 2 + 1], self.files_[pair * 2 + 1], trips * self.shape_.bytes), "server");
+      talks.spawn(ask(self.streams_[pair * 2], self.files_[pair * 2], self.messages_[pair], trips), "client");
     }
     const auto joined = co_await talks.join();
     if (!joined) co_return joined.failure();
@@ -70,6 +73,7 @@ class FloeEcho : public Echo {
   std::unique_ptr<engine::loop> on_ = make_loop();
   Sockets sockets_;
   std::vector<Message> messages_;
+  std::vector<engine::fixed_file> files_;
   std::vector<byte_stream> streams_;
 };
 
