@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <cerrno>
 #include <cstring>
@@ -88,6 +89,13 @@ void Vcpu::request_exit() {
 
 void Vcpu::signal() {
   if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+}
+
+std::chrono::nanoseconds Vcpu::cpu_time() {
+  clockid_t clock{};
+  timespec spent{};
+  if (::pthread_getcpuclockid(thread_.native_handle(), &clock) != 0 || ::clock_gettime(clock, &spent) != 0) return {};
+  return std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
 }
 
 void Vcpu::run() {

@@ -86,6 +86,9 @@ class Vcpu {
   // When it last went back to its guest from the gate.
   Clock::time_point resumed_at() const { return Clock::time_point(Clock::duration(resumed_at_.load(std::memory_order_acquire))); }
 
+  // CPU time of the vCPU's thread so far, the guest's included. While it runs.
+  std::chrono::nanoseconds cpu_time();
+
   // Valid while parked.
   const VcpuState& state() const { return *state_; }
   const Counters& counters() const { return counters_; }
