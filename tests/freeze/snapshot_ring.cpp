@@ -337,7 +337,7 @@ BOOST_AUTO_TEST_CASE(the_byte_bound_holds_for_any_history) {
     const std::uint64_t limit = (100 + random() % 900) * kPageBytes;
     const bool compressing = run % 2 == 0;
     const std::size_t depth = 1 + random() % 40;
-    Rig rig({.pages = kPages, .depth = depth, .byte_limit = limit}, limit + (8 << 20));
+    Rig rig({.pages = kPages, .depth = depth, .byte_limit = limit}, limit + (256 << 20));
     std::uint64_t most_arena = 0, most_pinned = 0, contents = 1, refused = 0;
     std::optional<SnapshotView> view;
     for (std::uint64_t sequence = 1; sequence <= 150; ++sequence) {
