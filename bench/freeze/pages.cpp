@@ -237,11 +237,14 @@ Result<Row> history_row(const History& history) {
 
 Result<> page_rows(const Settings& settings, const std::string& folder, Report& report) {
   if (folder.empty()) {
+    if (!settings.wants("pages")) return {};
     constexpr const char* kWhy = "no --snapshots FOLDER given: the snapshots of a floe run --keep-snapshots";
     report.rows.push_back(
         {.name = "pages", .unit = "ns/page", .baseline = {}, .contenders = {{.name = "a real kernel's pages", .absent = kWhy}}});
     return {};
   }
+  constexpr std::string_view kRows[] = {"pages.hash", "pages.store", "pages.compress", "pages.read", "pages.history"};
+  if (std::none_of(std::begin(kRows), std::end(kRows), [&](std::string_view row) { return settings.wants(row); })) return {};
   const auto history = load(folder);
   if (!history) return fail(history.error());
   const auto add = [&](Result<Row> row) -> Result<> {

@@ -33,6 +33,7 @@ Result<> add_pause(const Settings& settings, Scenes& into);        // pause.cpp:
 Result<> add_tracking(const Settings& settings, Scenes& into);     // tracking.cpp: what snapshots cost a running guest
 Result<> add_rate(const Settings& settings, Scenes& into);         // rate.cpp: how often a snapshot can be taken
 Result<> add_storm(const Settings& settings, Scenes& into);        // storm.cpp: ten thousand freezes in a row
+Result<> add_tlv(const Settings& settings, Scenes& into);          // tlv.cpp: frames a second through the console
 
 inline double microseconds(Clock::duration span) {
   return std::chrono::duration<double, std::micro>(span).count();
