@@ -32,6 +32,9 @@ bool begins_with(Bytes bytes, std::initializer_list<unsigned char> magic) {
          std::equal(magic.begin(), magic.end(), bytes.begin(), [](unsigned char m, std::byte b) { return std::byte{m} == b; });
 }
 
+// A kernel's dictionary is 128 MiB at most (scripts/xz_wrap.sh); a header can ask for 4 GiB.
+constexpr std::uint64_t kMostXzMemory = std::uint64_t{256} << 20;
+
 // The checks below unpack into a scratch buffer and keep nothing. nullopt: sound; else what is wrong.
 std::optional<std::string> check_zstd(Bytes payload) {
   ZSTD_DStream* stream = ZSTD_createDStream();
@@ -70,7 +73,7 @@ std::optional<std::string> check_gzip(Bytes payload) {
 
 std::optional<std::string> check_xz(Bytes payload) {
   lzma_stream stream = LZMA_STREAM_INIT;
-  if (::lzma_stream_decoder(&stream, UINT64_MAX, 0) != LZMA_OK) return "liblzma could not start";
+  if (::lzma_stream_decoder(&stream, kMostXzMemory, 0) != LZMA_OK) return "liblzma could not start";
   std::vector<std::uint8_t> scratch(1 << 18);
   stream.next_in = reinterpret_cast<const std::uint8_t*>(payload.data());
   stream.avail_in = payload.size();
