@@ -405,10 +405,10 @@ unsigned loop::resume_completed(unsigned end) {
     const unsigned flags = entry.flags;
     queue.release(++position);
     // The next task's frame, most often; where there is no next completion an old address, which does no harm.
-    const auto* const following = reinterpret_cast<const char*>(queue.at(position).user_data);
-    __builtin_prefetch(following, 1);
-    __builtin_prefetch(following + 64, 1);
-    __builtin_prefetch(following + 128, 1);
+    const std::uintptr_t following = queue.at(position).user_data;  // a number: it may be null, from which no pointer can be computed
+    __builtin_prefetch(reinterpret_cast<const void*>(following), 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(following + 64), 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(following + 128), 1);
     if ((user_data & detail::kTagMask) == static_cast<std::uint64_t>(detail::tag::operation)) [[likely]] {
       auto& task = *reinterpret_cast<promise_base*>(user_data);
       detail::operation::complete(task, result);
