@@ -28,7 +28,8 @@ class Bench(ScriptTest):
         (self.dir / "scripts").mkdir()
         for name in ("bench", "lib.sh"):
             shutil.copy(ROOT / "scripts" / name, self.dir / "scripts")
-        self.write("scripts/setup", "#!/bin/sh\n", 0o755)
+        for name in ("setup", "fetch-kernel"):
+            self.write(f"scripts/{name}", "#!/bin/sh\n", 0o755)
         for name in ("cmake", "ninja"):
             self.write(f"bin/{name}", f'#!/bin/sh\necho "{name} $*" >>{self.dir}/calls\n', 0o755)
         self.write("bench/engine/CMakeLists.txt", "add_executable(bench_engine ${sources})\n")
@@ -69,8 +70,10 @@ class Bench(ScriptTest):
 
     def test_scripts_of_a_bench_run_too(self):
         self.write("bench/freeze/linux_guest", BENCH, 0o755)
+        self.write("bench/freeze/linux_guest.c", "no program")
         self.assert_exit(0, self.bench("freeze"))
         self.assertEqual(["bench_freeze", "linux_guest"], [run["bench"] for run in self.results()[0]["runs"]])
+        self.assertIn("cli/floe", self.calls())
 
     def test_a_failure_is_told_and_the_others_are_kept(self):
         self.write("bench_engine.exit", "70")
