@@ -66,6 +66,7 @@ with tempfile.TemporaryDirectory(prefix="floe-bench-") as folder:
             check_row(row)
         same = run(bench, "--quick", "--only", "nop, depth 32", "--compare", out)
         check(same.returncode == 0 and "nop, depth 32" in same.stdout and " -> " in same.stdout, f"--compare: {same.stdout}{same.stderr}")
+        check("only in the old run" not in same.stdout, "--compare: rows that --only leaves out")
         garbage.write_text('{"rows": 3}')
         bad = run(bench, "--quick", "--only", "nop, depth 32", "--compare", garbage)
         check(bad.returncode == 2 and str(garbage) in bad.stderr, f"--compare of garbage: {bad.returncode} {bad.stderr}")

@@ -34,11 +34,12 @@ int finish(const Report& report, const Settings& settings) {
   }
   if (settings.compare.empty()) return 0;
   const auto text = read_text(settings.compare);
-  const auto before = text ? parse_report(*text, report) : fail(text.error());
+  auto before = text ? parse_report(*text, report) : fail(text.error());
   if (!before) {
     fmt::print(stderr, "--compare {}: {}\n", settings.compare, before.error().message);
     return 2;
   }
+  std::erase_if(before->rows, [&settings](const Row& row) { return !settings.wants(row.name); });
   fmt::print(settings.json ? stderr : stdout, "\n{}", compare(*before, report));
   return 0;
 }
