@@ -15,7 +15,7 @@ namespace {
 
 using vmm::Clock;
 
-constexpr auto kRest = std::chrono::microseconds(50);
+constexpr auto kRest = std::chrono::milliseconds(1);
 
 std::uint64_t microseconds(Clock::duration span) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(span).count());

@@ -38,8 +38,8 @@ using CpuidTable = Table<kvm_cpuid_entry2, 256>;
 using MsrTable = Table<kvm_msr_entry, 64>;
 using RoutingTable = Table<kvm_irq_routing_entry, 256>;
 
-// ioctl with the name of the request in the error. Not for KVM_RUN: what a signal interrupted is tried again. (KVM_CREATE_VM starts a thread,
-// which fails also for a task that merely has work of its io_uring pending.)
+// ioctl with the name of the request in the error. Not for KVM_RUN: what a signal interrupted is tried again. (KVM_CREATE_VM starts
+// a thread, which fails also for a task that merely has work of its io_uring pending.)
 template <class Argument>
 Result<int> call(int fd, unsigned long request, Argument argument, const char* name) {
   int r = 0;

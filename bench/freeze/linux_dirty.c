@@ -1,5 +1,5 @@
-// Dirties PAGES pages a second, evenly: a hundredth every 10 ms, one word a page, round a buffer of that many. Runs until it is killed, and says
-// each second how far it came, so that a guest too slow for it shows.
+// Dirties PAGES pages a second, evenly: a hundredth every 10 ms, one word a page, round a buffer of that many. Runs until it is
+// killed, and says each second how far it came, so that a guest too slow for it shows.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -61,7 +61,8 @@ class History(floe.Case):
         self.assertEqual(first.code, 0, first.reason)
         limit = first.manifest["ring"]["bytes"] * 115 // 100
         shutil.rmtree(self.folder)
-        busy = ("--add", "/bin/dd", "--add", "/bin/sleep", "--", "/bin/sh", "-c", "sleep 3; dd if=/dev/urandom of=/noise bs=1M count=24; sleep 2")
+        noise = "sleep 3; dd if=/dev/urandom of=/noise bs=1M count=24; sleep 2"
+        busy = ("--add", "/bin/dd", "--add", "/bin/sleep", "--", "/bin/sh", "-c", noise)
         run = self.floe(*machine, "--duration", "12s", "--snapshot-hz", 3, "--ring-bytes", limit, *busy)
         self.check_ring(run.manifest)
         self.assertEqual(run.manifest["ring"]["limit"], limit)

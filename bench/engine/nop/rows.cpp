@@ -1,4 +1,5 @@
-// "nop, depth N": CPU time per operation. Promised: the engine keeps 95 % of the bare ring's throughput at depth 1, 97 % at 32 and 256.
+// "nop, depth N": CPU time per operation. Promised: the engine keeps 95 % of a raw liburing loop's throughput at depth 1, 97 % at 32 and 256;
+// aimed at: the same of a ring without the library, whose system call is inlined.
 // "stall detector": the same work, its own baseline being an engine that never looks at the clock.
 #include <fmt/format.h>
 
@@ -19,7 +20,7 @@ void depth_row(Bench& bench, unsigned depth, double promised) {
         {"liburing", [&] { return charge(count, [&] { bare_nops(liburing, count, depth); }); }},
         {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
        bench.rounds(15));
-  row.promises = {ratio_at_least(row, "floe", promised), allocates_nothing(row)};
+  row.promises = {ratio_at_least(row, "floe", promised, "liburing"), ratio_at_least(row, "floe", promised), allocates_nothing(row)};
   bench.add(std::move(row));
 }
 
