@@ -1,5 +1,5 @@
-// "nop, depth N": CPU time per operation. Promised: the engine keeps 95 % of a raw liburing loop's throughput at depth 1, 97 % at 32 and 256;
-// aimed at: the same of a ring without the library, whose system call is inlined.
+// "nop, depth N": CPU time per operation. Promised: the engine keeps 95 % of a raw liburing loop's throughput at depth 1, 97 % at 32 and
+// 256; aimed at: the same of a ring without the library, whose system call is inlined.
 // "stall detector": the same work, its own baseline being an engine that never looks at the clock.
 #include <fmt/format.h>
 
