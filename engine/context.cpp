@@ -19,17 +19,18 @@ context::context(context& parent, nanos deadline) : context(*parent.owner_, dead
   }
 }
 
-context::context(loop& owner, nanos deadline) : owner_(&owner), deadline_(deadline) {
+context::context(loop& owner, nanos deadline)
+    : owner_(&owner), ended_(&owner.ended()), deadline_(deadline), has_deadline_(deadline != kNever) {
   in_parent_.self = this;
   children_.close();
   roots_.close();
-  if (deadline_ != kNever) owner_->deadline_contexts(+1);
+  if (has_deadline_) owner_->deadline_contexts(+1);
 }
 
 context::~context() {
   if (!roots_.empty() || !children_.empty()) detail::broken("a context ended before the tasks in it");
   if (has_parent_) in_parent_.take_out();
-  if (deadline_ != kNever) owner_->deadline_contexts(-1);
+  if (has_deadline_) owner_->deadline_contexts(-1);
 }
 
 void context::request_stop() {

@@ -139,12 +139,15 @@ class context {
 
   loop& owner() const { return *owner_; }
   nanos deadline() const { return deadline_; }
+  bool has_deadline() const { return has_deadline_; }
   bool stop_requested() const { return stopped_.load(std::memory_order_relaxed); }
   void request_stop();
 
   // A task started here (not awaited by one that runs here) must be known until it has ended.
   void add_root(detail::promise_base& task) { task.root.put_in(roots_); }
   static void remove_root(detail::promise_base& task) { task.root.take_out(); }
+  // The loop takes it out and tells whoever started it, once nothing of it is on the stack.
+  void root_ended(detail::promise_base& task) { *ended_ = &task; }
 
  private:
   struct place : detail::link {
@@ -152,8 +155,10 @@ class context {
   };
 
   loop* owner_;
+  detail::promise_base** ended_;  // where the loop looks for a task that has
   nanos deadline_;
   std::atomic<bool> stopped_{false};
+  bool has_deadline_;
   bool has_parent_ = false;
   place in_parent_;
   detail::link children_;

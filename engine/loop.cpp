@@ -184,9 +184,7 @@ void loop::fire_timers() {
 }
 
 void loop::dispatch_ready(const bool& done) {
-  const std::uint64_t ready = made_ready_ - dispatched_;
-  ready_peak_ = std::max(ready_peak_, ready);
-  unsigned portion = ready <= kTimedOneByOne ? 1 : kPortion;
+  unsigned portion = first_portion();
   unsigned resumed = 0;
   nanos began = 0;
   while (!ready_.empty() && !done) {
@@ -195,7 +193,6 @@ void loop::dispatch_ready(const bool& done) {
       const bool ended = resume(ready_.pop(), resumed++);
       if (ended && done) break;
     } while (--portion != 0 && !ready_.empty());
-    dispatched_ += resumed - first;
     look_for_stall(first, resumed);
     portion = next_portion(resumed, began);
     if (portion == 0) {
@@ -203,20 +200,26 @@ void loop::dispatch_ready(const bool& done) {
       break;
     }
   }
+  dispatched_ += resumed;
 }
 
-// How many more may be resumed before the clock is looked at again. 0: the pass has had its share. Where the loop is busy and its last pass
-// was short, one look per pass is enough.
+// How many may be resumed before the clocks are looked at: one by one where one or two are ready, and the whole pass where the loop is busy
+// and the pass before was short.
+unsigned loop::first_portion() const {
+  if (!ready_.has_more_than(kTimedOneByOne)) return 1;
+  return last_pass_was_short_ ? kResumesPerPass : kPortion;
+}
+
+// How many more. 0: the pass has had its share.
 unsigned loop::next_portion(unsigned resumed, nanos& began) {
-  if (resumed >= kResumesPerPass) return 0;
   if (resumed < kTimedOneByOne) return 1;
   if (resumed < kPortion) return kPortion - resumed;
   const nanos now = now_nanos();
-  const nanos before = std::exchange(last_portion_, now);
-  if (began == 0) {
-    began = now;
-    return now - before <= kNanosPerPass ? kResumesPerPass - resumed : kPortion;
+  if (resumed >= kResumesPerPass) {
+    last_pass_was_short_ = now - std::exchange(last_pass_ended_, now) <= kNanosPerPass;
+    return 0;
   }
+  if (began == 0) began = now;
   return now - began > kNanosPerPass ? 0 : kPortion;
 }
 
@@ -231,10 +234,6 @@ inline void loop::tell_of_end() {
   promise_base& ended = *std::exchange(ended_, nullptr);
   context::remove_root(ended);
   ended.at_end->on_end(*ended.at_end, ended);
-}
-
-void detail::root_ended(promise_base& task) {
-  task.ctx->owner().root_ended(task);
 }
 
 // Did a task without a parent end? Forced inline: it is most of what lies between a completion and the task that waited for it.
@@ -287,10 +286,13 @@ void loop::report_stall(nanos held, unsigned first, unsigned end) {
   const unsigned queued = ring_->unsubmitted(submissions_);
   if (idle && (queued == 0 || doubts_ != 0)) {
     if (queued != 0) --doubts_;
+    last_pass_was_short_ = false;
     sleep();
   } else if (queued != 0 || ring_->kernel_has_more()) {
     enter(false, kNever);
     if (idle && !ring_->has_completion()) doubts_ = kPassesInDoubt;
+  } else {
+    return;
   }
   if (options_.stall_threshold.count() != 0) last_look_ = coarse_now();  // time in the kernel is nobody's stall
 }
@@ -519,8 +521,7 @@ loop_counters loop::counters() const {
   all.operations -= own_submissions_;
   all.completions = counters_.from_completion + others_completed_;
   all.resumes = dispatched_ + counters_.from_completion;
-  all.ready = made_ready_ - dispatched_;
-  all.ready_peak = ready_peak_;
+  all.ready = ready_.size();
   all.aged = ready_.aged();
   all.timers = timers_.size();
   all.notes = notes_;

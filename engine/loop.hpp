@@ -60,7 +60,7 @@ struct loop_counters {
   std::uint64_t resumes = 0;
   std::uint64_t from_completion = 0;  // of these, without passing through the ready set
   std::uint64_t bounded_passes = 0;   // passes ended by the bound on resumes or on time
-  std::uint64_t ready = 0, ready_peak = 0;
+  std::uint64_t ready = 0;
   std::uint64_t aged = 0;  // resumes owed to fairness
   std::uint64_t deadlines_missed = 0;
   std::uint64_t timers = 0, timers_peak = 0, timers_fired = 0;
@@ -132,21 +132,21 @@ class loop {
   }
   bool injected_failure(int& result);
 
+  // What the task waited for has come.
   void make_ready(detail::promise_base& task) {
     task.waits_for.clear();
-    ++made_ready_;
-    ready_.push(task, rough_now_);
+    queue(task);
   }
+  // A task that waits for nothing but its turn.
+  void queue(detail::promise_base& task) { ready_.push(task, rough_now_); }
   bool more_urgent_ready(nanos deadline) const { return ready_.has_earlier_than(deadline); }
   bool slice_is_over();
-  // A task that nobody awaits has ended; tells whoever started it when the stack is clear. One resume ends at most one such task.
-  void root_ended(detail::promise_base& task) { ended_ = &task; }
   void start(detail::promise_base& child, context& ctx, const char* name) {
     child.ctx = &ctx;
     child.name = name;
     child.parent = nullptr;
     ctx.add_root(child);
-    make_ready(child);
+    queue(child);
   }
 
   void add_timer(detail::timer_node& timer, nanos at);
@@ -166,6 +166,7 @@ class loop {
 
   std::uint16_t take_buffer_group() { return next_buffer_group_++; }
 
+  detail::promise_base*& ended() { return ended_; }
   const std::shared_ptr<detail::doorbell>& doorbell() const { return doorbell_; }
   void run_notes() { notes_ += doorbell_->drain(); }
   void external_work(int change) { external_work_ += change; }
@@ -215,16 +216,16 @@ class loop {
   nanos coarse_now() const;
   void arm_doorbell();
   void drain_orphans();
+  unsigned first_portion() const;
   unsigned next_portion(unsigned resumed, nanos& began);
 
   // What every operation and every resume touches comes first and together: see stack_gap().
   detail::submission_queue submissions_;
   context* current_context_ = nullptr;
-  detail::promise_base* ended_ = nullptr;
-  unsigned walk_end_ = 0;  // the completion that the present walk ends before
+  detail::promise_base* ended_ = nullptr;  // a root that has; one resume ends at most one
+  unsigned walk_end_ = 0;                  // the completion that the present walk ends before
   bool faults_armed_ = false;
   std::array<const char*, 64> recent_{};  // names resumed since the last look at the clock, by position
-  std::uint64_t made_ready_ = 0;
   detail::ready_set ready_;
   detail::timer_heap timers_;
   std::unique_ptr<detail::ring> ring_;
@@ -233,7 +234,8 @@ class loop {
   mutable nanos rough_now_ = 0;
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
-  nanos last_portion_ = 0;
+  nanos last_pass_ended_ = 0;
+  bool last_pass_was_short_ = false;  // of those that had their share; and no sleep since
   unsigned doubts_ = 0;
   std::uint64_t suspensions_ = 0;
   std::uint64_t stop_at_suspension_ = 0;
@@ -241,7 +243,6 @@ class loop {
   int injected_error_ = 0;
   std::uint64_t dispatched_ = 0;
   std::uint64_t others_completed_ = 0;
-  std::uint64_t ready_peak_ = 0;
   std::uint64_t notes_ = 0;
   int external_work_ = 0;
   int deadline_contexts_ = 0;

@@ -26,6 +26,11 @@ class ready_fifo {
   ready_fifo& operator=(const ready_fifo&) = delete;
 
   bool empty() const { return head_ == nullptr; }
+  std::size_t count_up_to(std::size_t most) const {
+    std::size_t count = 0;
+    for (const promise_base* task = head_; task != nullptr && count < most; task = task->next) ++count;
+    return count;
+  }
   void push(promise_base& task) {
     task.next = nullptr;
     *end_ = &task;
@@ -52,14 +57,15 @@ class ready_set {
   static constexpr unsigned kFairness = 16;  // one in so many resumes goes to a task without a deadline
 
   bool empty() const { return rest_.empty() && urgent_ == 0; }
+  std::size_t size() const { return urgent_ + rest_.count_up_to(~std::size_t{0}); }  // walks
+  bool has_more_than(std::size_t few) const { return urgent_ > few || urgent_ + rest_.count_up_to(few + 1) > few; }
   std::size_t size_with_deadline() const { return urgent_; }
   std::uint64_t aged() const { return aged_; }
 
   // `now` may lag behind; it only says where the calendar begins when nothing is in it.
   void push(promise_base& task, nanos now) {
-    const nanos deadline = task.deadline();
-    if (deadline != kNever) [[unlikely]]
-      return push_urgent(task, deadline, now);
+    if (task.ctx->has_deadline()) [[unlikely]]
+      return push_urgent(task, task.deadline(), now);
     rest_.push(task);
   }
 

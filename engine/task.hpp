@@ -33,7 +33,6 @@ class task;
 namespace detail {
 
 Error error_from_current_exception();
-void root_ended(promise_base& task);  // the loop tells whoever started it
 
 struct task_promise_base : promise_base {
   static void* operator new(std::size_t bytes) { return frame_pool::allocate(bytes); }
@@ -50,7 +49,7 @@ struct task_promise_base : promise_base {
         promise.parent->waits_for.clear();
         return promise.parent->handle();
       }
-      root_ended(promise);
+      promise.ctx->root_ended(promise);
       return std::noop_coroutine();
     }
     void await_resume() noexcept {}

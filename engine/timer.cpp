@@ -35,7 +35,7 @@ void sleeper::on_time(timer_node& node) {
 void yielder::start_with_faults(promise_base& waiting) {
   loop& owner = waiting.ctx->owner();
   owner.note_suspension();
-  owner.make_ready(waiting);
+  owner.queue(waiting);
 }
 
 bool checkpointer::start(promise_base& task) {

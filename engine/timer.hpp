@@ -60,7 +60,7 @@ class yielder {
     loop& owner = waiting.ctx->owner();
     if (owner.faults_armed()) [[unlikely]]
       return start_with_faults(waiting);
-    owner.make_ready(waiting);
+    owner.queue(waiting);
   }
   void await_resume() const noexcept {}
 
