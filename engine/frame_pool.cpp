@@ -1,31 +1,41 @@
 #include "engine/frame_pool.hpp"
 
+#include <memory>
 #include <new>
-#include <utility>
 
 namespace floe::engine {
 
-constinit frame_pool::free_frame frame_pool::shut{nullptr, 0};
-constinit thread_local frame_pool::lists frame_pool::tls;
+constinit thread_local frame_pool::lists frame_pool::tls{};
 
+// The stacks of all classes, side by side. Of what no burst has reached the kernel never gives a page.
 struct frame_pool::janitor {
-  janitor() {
-    tls.state = lists::kOpen;
+  janitor() : places(new void*[total()]) {
+    void** place = places.get();
     for (std::size_t index = 0; index < kClasses; ++index) {
-      tls.bottom[index] = {nullptr, most_of(index)};
-      tls.head[index] = &tls.bottom[index];
+      tls.stacks[index] = {place, place, place + most_of(index)};
+      place += most_of(index);
     }
+    tls.state = lists::kOpen;
   }
   ~janitor() {
     tls.state = lists::kClosed;
     for (std::size_t index = 0; index < kClasses; ++index) {
-      while (free_frame* next = tls.head[index]->next) {
-        FLOE_POOL_SHOW(tls.head[index], size_of(index));
-        ::operator delete(std::exchange(tls.head[index], next));
+      stack& free = tls.stacks[index];
+      while (free.top != free.bottom) {
+        void* const frame = *--free.top;
+        FLOE_POOL_SHOW(frame, size_of(index));
+        ::operator delete(frame);
       }
-      tls.head[index] = &shut;
+      free = {};
     }
   }
+
+  static constexpr std::size_t total() {
+    std::size_t all = 0;
+    for (std::size_t index = 0; index < kClasses; ++index) all += most_of(index);
+    return all;
+  }
+  std::unique_ptr<void*[]> places;
 };
 
 void* frame_pool::from_malloc(std::size_t bytes) {
@@ -49,7 +59,7 @@ void frame_pool::watch_thread() {
 void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
   watch_thread();
   const std::size_t index = class_of(bytes);
-  if (index >= kClasses || tls.head[index]->room == 0) {
+  if (index >= kClasses || tls.stacks[index].top == tls.stacks[index].limit) {
     ::operator delete(frame);
   } else {
     keep(frame, index);
@@ -58,8 +68,9 @@ void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
 
 frame_pool_counters frame_pool::counters() {
   frame_pool_counters all = tls.counters;
-  if (tls.state != lists::kOpen) return all;
-  for (std::size_t index = 0; index < kClasses; ++index) all.cached_bytes += (most_of(index) - tls.head[index]->room) * size_of(index);
+  for (std::size_t index = 0; index < kClasses; ++index) {
+    all.cached_bytes += static_cast<std::size_t>(tls.stacks[index].top - tls.stacks[index].bottom) * size_of(index);
+  }
   return all;
 }
 

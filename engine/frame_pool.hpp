@@ -1,13 +1,13 @@
-// Coroutine frames are short-lived and of few sizes; taking each from malloc is what makes tasks slow. Every thread keeps free lists
+// Coroutine frames are short-lived and of few sizes; taking each from malloc is what makes tasks slow. Every thread keeps the free ones
 // in classes of 64 bytes up to 2 KiB, so that a steady loop allocates nothing: `misses` stands still once the loop is warm.
-// A frame may be freed on another thread than it was made on; it then joins that thread's lists.
+// A frame may be freed on another thread than it was made on; it then joins that thread's.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-// Under ASan a frame in a free list is poisoned, or the pool would hide every use after the end of a coroutine.
+// Under ASan a free frame is poisoned, or the pool would hide every use after the end of a coroutine.
 #if defined(__SANITIZE_ADDRESS__)
 #define FLOE_POOL_ASAN 1
 #elif defined(__has_feature)
@@ -41,19 +41,16 @@ class frame_pool {
 
   static void* allocate(std::size_t bytes) {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.head[index]->next == nullptr) [[unlikely]]
+    if (index >= kClasses || tls.stacks[index].top == tls.stacks[index].bottom) [[unlikely]]
       return from_malloc(bytes);
-    free_frame* const frame = tls.head[index];
-    tls.head[index] = frame->next;
-    __builtin_prefetch(frame->next, 1);  // a wave of new tasks would wait for each in turn
-    __builtin_prefetch(reinterpret_cast<const char*>(frame->next) + kGrain, 1);
+    void* const frame = *--tls.stacks[index].top;
     FLOE_POOL_SHOW(frame, size_of(index));
     return frame;
   }
 
   static void release(void* frame, std::size_t bytes) noexcept {
     const std::size_t index = class_of(bytes);
-    if (index >= kClasses || tls.head[index]->room == 0) [[unlikely]]
+    if (index >= kClasses || tls.stacks[index].top == tls.stacks[index].limit) [[unlikely]]
       return release_slowly(frame, bytes);
     keep(frame, index);
   }
@@ -61,38 +58,32 @@ class frame_pool {
   static frame_pool_counters counters();  // of the calling thread
 
  private:
-  // Each free frame knows how many more its list takes above it, so that neither taking one nor a full list needs a counter of its own.
-  struct free_frame {
-    free_frame* next;
-    std::size_t room;
-  };
   static constexpr std::size_t kClasses = kLargest / kGrain;
   static constexpr std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kGrain; }
   static constexpr std::size_t size_of(std::size_t index) { return (index + 1) * kGrain; }
   static constexpr std::size_t most_of(std::size_t index) { return kCacheLimit / kClasses / size_of(index); }
 
   static void keep(void* frame, std::size_t index) noexcept {
-    auto* const freed = static_cast<free_frame*>(frame);
-    freed->next = tls.head[index];
-    freed->room = tls.head[index]->room - 1;
-    tls.head[index] = freed;
-    FLOE_POOL_HIDE(freed + 1, size_of(index) - sizeof *freed);
+    *tls.stacks[index].top++ = frame;
+    FLOE_POOL_HIDE(frame, size_of(index));
   }
   static void* from_malloc(std::size_t bytes);
   static void release_slowly(void* frame, std::size_t bytes) noexcept;
   static void watch_thread();
 
-  // The end of a list that takes nothing: no janitor would empty it at the thread's end.
-  static constinit free_frame shut;
+  // The addresses of the free frames of a class, in an array: unlike a list through the frames it is not held up by one that the cache has
+  // lost. All three null until the thread's janitor, which empties it at the thread's end, is there: nothing to take, no room.
+  struct stack {
+    void** top;
+    void** bottom;
+    void** limit;
+  };
 
-  // Constant-initialised and trivially destructible, so that reaching it needs no guard; a janitor empties it at thread exit.
+  // Trivially constructible and destructible, so that reaching it needs no guard.
   struct lists {
-    std::array<free_frame*, kClasses> head;
-    std::array<free_frame, kClasses> bottom{};  // the last of each list, no frame
-    frame_pool_counters counters{};
-    enum { kUnwatched, kOpen, kClosed } state = kUnwatched;
-
-    constexpr lists() { head.fill(&shut); }
+    std::array<stack, kClasses> stacks;
+    frame_pool_counters counters;
+    enum { kUnwatched, kOpen, kClosed } state;
   };
   struct janitor;
   static constinit thread_local lists tls;

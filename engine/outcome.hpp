@@ -55,7 +55,7 @@ class [[nodiscard]] failure_t {
   static constexpr std::uintptr_t kCancelled = 1;
 
   struct none_t {};
-  explicit failure_t(none_t) : state_(kNone) {}
+  explicit failure_t(none_t, std::uintptr_t state = kNone) : state_(state) {}
   std::uintptr_t release() { return std::exchange(state_, kCancelled); }
   [[gnu::cold]] static void forget(Error* error);  // out of line: it is in the way of every frame that holds an outcome
   Error* pointer() const { return reinterpret_cast<Error*>(state_); }
@@ -92,7 +92,7 @@ class [[nodiscard]] outcome {
   outcome(U&& value) : failure_(failure_t::none_t()) {
     std::construct_at(&value_, std::forward<U>(value));
   }
-  outcome(outcome&& other) noexcept : failure_(failure_t::none_t()) { take(std::move(other)); }
+  outcome(outcome&& other) noexcept : failure_(failure_t::none_t(), other.failure_.state_) { take_rest(std::move(other)); }
   outcome& operator=(outcome&& other) noexcept {
     if (this == &other) return *this;
     drop();
@@ -159,6 +159,9 @@ class [[nodiscard]] outcome {
   // Into an outcome that holds nothing. What was moved from keeps its state; of an error nothing remains.
   void take(outcome&& other) {
     failure_.state_ = other.failure_.state_;
+    take_rest(std::move(other));
+  }
+  void take_rest(outcome&& other) {
     if (other.has_value()) {
       std::construct_at(&value_, std::move(other.value_));
     } else {
