@@ -56,7 +56,7 @@ endfunction()
 
 # floe_fuzz(NAME [libraries...]): fuzz/NAME.cpp as a libFuzzer target with the seed corpus fuzz/corpus/NAME.
 function(floe_fuzz name)
-  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
+  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp ${CMAKE_CURRENT_SOURCE_DIR}/asan_options.cpp)
   target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_libraries(fuzz_${name} PRIVATE floe_flags ${ARGN})

@@ -282,7 +282,10 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     take.reason = precopied.error().message;
     co_return std::move(take);
   }
-  if (!precopied) co_return precopied.failure();
+  if (!precopied) {
+    return_to_pending();  // stopped half-way: what is stored belongs to no snapshot
+    co_return precopied.failure();
+  }
   const auto paused = pause(take);
   if (!paused) co_return paused.error();
   take.result = *paused;

@@ -123,11 +123,6 @@ engine::task<> serve(link::LinkServer& server, Folder& folder) {
 
 }  // namespace
 
-// Debug builds of floe check every operator new (base/no_alloc.hpp), and libFuzzer's own vectors come from one of them and go to the other.
-extern "C" const char* __asan_default_options() {
-  return "alloc_dealloc_mismatch=0";
-}
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto loop = engine::loop::create().value();
   fuzz::Input input(data, size);

@@ -92,8 +92,8 @@ BOOST_DATA_TEST_CASE(frames_arrive_in_order, boost::unit_test::data::make({false
   for (int round = 0; round < 2; ++round) check(stream->receive(kFrames));
   const std::uint64_t exits = stream->guest().vm().vcpu(0).counters().mmio.load();
   if (by_event) {
-    BOOST_TEST(stream->events() > 0u);
-    BOOST_TEST(exits < 400u);  // the driver's set-up alone
+    if (batch < 1000) BOOST_TEST(stream->events() > 0u);  // a queue this full is also served after the receiver's own looks
+    BOOST_TEST(exits < 400u);                             // the driver's set-up alone
   } else {
     BOOST_TEST(stream->events() == 0u);
     BOOST_TEST(exits >= 2 * kFrames / std::max(batch, 64));
