@@ -130,7 +130,6 @@ class loop {
     if (faults_armed_) [[unlikely]]
       inject_stop();
   }
-  bool injected_failure(int& result);
 
   // What the task waited for has come.
   void make_ready(detail::promise_base& task) {
