@@ -28,23 +28,36 @@ if(FLOE_FUZZ)  # coverage for the libraries too, or the fuzzers would be blind
 endif()
 target_link_libraries(floe_flags INTERFACE Threads::Threads)
 
-# floe_module(NAME [libraries...]): the folder's sources as one static library, floe::NAME.
-function(floe_module name)
+# floe_sources(VARIABLE [folders...]): the .cpp files of this folder and of those below it that are named.
+function(floe_sources variable)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
-  add_library(floe_${name} STATIC ${sources})
-  add_library(floe::${name} ALIAS floe_${name})
-  target_link_libraries(floe_${name} PUBLIC floe_flags ${ARGN})
+  foreach(folder ${ARGN})
+    file(GLOB more CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
+    list(APPEND sources ${more})
+  endforeach()
+  set(${variable} ${sources} PARENT_SCOPE)
 endfunction()
 
-# floe_tests(MODULE [libraries...]): tests/MODULE/*.cpp as one Boost.Test program, one ctest entry per file. A file's tests
-# stand in a suite named after the file.
+# floe_module(NAME [libraries...] [FOLDERS folders...]): the sources of the folder and of those named below it as one static
+# library, floe::NAME.
+function(floe_module name)
+  cmake_parse_arguments(arg "" "" "FOLDERS" ${ARGN})
+  floe_sources(sources ${arg_FOLDERS})
+  add_library(floe_${name} STATIC ${sources})
+  add_library(floe::${name} ALIAS floe_${name})
+  target_link_libraries(floe_${name} PUBLIC floe_flags ${arg_UNPARSED_ARGUMENTS})
+endfunction()
+
+# floe_tests(MODULE [libraries...] [FOLDERS folders...]): tests/MODULE/*.cpp, and those of the folders below it that are named, as one
+# Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
 function(floe_tests module)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  cmake_parse_arguments(arg "" "" "FOLDERS" ${ARGN})
+  floe_sources(sources ${arg_FOLDERS})
   if(NOT sources)
     return()
   endif()
   add_executable(test_${module} ${sources} ${CMAKE_SOURCE_DIR}/tests/main.cpp)
-  target_link_libraries(test_${module} PRIVATE floe_flags Boost::unit_test_framework ${ARGN})
+  target_link_libraries(test_${module} PRIVATE floe_flags Boost::unit_test_framework ${arg_UNPARSED_ARGUMENTS})
   target_compile_definitions(test_${module} PRIVATE BOOST_TEST_DYN_LINK FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   foreach(source ${sources})
     get_filename_component(suite ${source} NAME_WE)
