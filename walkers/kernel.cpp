@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <utility>
 
 namespace floe::walkers {
@@ -110,24 +111,43 @@ Result<Kernel> Kernel::try_candidate(const Memory& memory, VmCoreInfo info, cons
   if (options.cr3)
     if (auto runs = check_cr3(info, memory, *options.cr3); !runs) return fail(runs.error());
 
-  Kernel kernel(std::move(info), PagedMemory(memory, tables));
-  if (const Kernel* previous = options.previous; previous != nullptr && previous->info_.build_id() == kernel.info_.build_id() &&
-                                                 previous->info_.kernel_offset() == kernel.info_.kernel_offset() &&
-                                                 places_of(kernel.info_) == previous->tables_->places) {
-    kernel.tables_ = previous->tables_;
+  Kernel kernel(std::move(info));
+  kernel.paged_.emplace(memory, tables);
+  if (auto loaded = kernel.load(options, times, decoded); !loaded) return fail(std::move(loaded.error()));
+  return kernel;
+}
+
+// The tables, and the proof that they are this kernel's.
+Result<void> Kernel::load(const OpenOptions& options, OpenTimes times, int& decoded) {
+  if (const Kernel* previous = options.previous; previous != nullptr && previous->info_.build_id() == info_.build_id() &&
+                                                 previous->info_.kernel_offset() == info_.kernel_offset() &&
+                                                 places_of(info_) == previous->tables_->places) {
+    tables_ = previous->tables_;
     times.tables_reused = true;
   } else {
     ++decoded;
-    auto read = read_tables(kernel.info_, kernel.memory_, times);
-    if (!read) return fail(read.error());
-    kernel.tables_ = std::move(*read);
+    auto read = read_tables(info_, memory(), times);
+    if (!read) return fail(std::move(read.error()));
+    tables_ = std::move(*read);
   }
 
   const auto start = Clock::now();
-  auto valid = kernel.validate();
+  auto valid = validate();
   times.validate = since(start);
   if (!valid) return fail(std::move(valid.error()).within("validation"));
-  kernel.times_ = times;
+  times_ = times;
+  return {};
+}
+
+Result<Kernel> Kernel::open(const KernelMemory& memory, VmCoreInfo info, const OpenOptions& options) {
+  const auto start = Clock::now();
+  const auto release = info.release();
+  Kernel kernel(std::move(info));
+  kernel.direct_ = &memory;
+  int decoded = 0;
+  if (auto loaded = kernel.load(options, {}, decoded); !loaded)
+    return fail(std::move(loaded.error()).within(fmt::format("VMCOREINFO of {}", release)));
+  kernel.times_.total = since(start);
   return kernel;
 }
 
@@ -149,11 +169,18 @@ Result<Kernel> Kernel::open(const Memory& memory, const OpenOptions& options) {
         return finish(std::move(*kernel), {});
   }
 
+  std::vector<std::string> rejected;
+  int decoded = 0;
+  if (options.vmcoreinfo != nullptr) {
+    auto kernel = try_candidate(memory, *options.vmcoreinfo, options, times, decoded);
+    if (kernel) return finish(std::move(*kernel), {});
+    rejected.push_back(std::move(kernel.error()).within("the VMCOREINFO note").message);
+  }
+
   const auto scan_start = Clock::now();
   auto scan = scan_vmcoreinfo(memory);
   times.scan = since(scan_start);
-  std::vector<std::string> rejected = std::move(scan.rejected);
-  int decoded = 0;
+  std::move(scan.rejected.begin(), scan.rejected.end(), std::back_inserter(rejected));
   for (auto& candidate : scan.candidates) {
     const auto where = fmt::format("VMCOREINFO of {} at {:#x}", candidate.release(), candidate.found_at().value);
     if (options.deadline && Clock::now() >= *options.deadline) {
@@ -177,7 +204,7 @@ Result<Kernel> Kernel::open(const Memory& memory, const OpenOptions& options) {
 
 Result<void> Kernel::validate() const {
   const auto btf = symbols().find("__start_BTF");
-  const auto magic = btf ? memory_.get<std::uint16_t>(*btf) : std::nullopt;
+  const auto magic = btf ? memory().get<std::uint16_t>(*btf) : std::nullopt;
   if (!magic) return fail("BTF is not readable");
   if (*magic != Types::kMagic) return fail(fmt::format("BTF magic is {:#x}, not 0xeb9f", *magic));
 
@@ -185,8 +212,8 @@ Result<void> Kernel::validate() const {
   if (!init_task) return fail(init_task.error());
   const auto comm = types().offset("task_struct.comm");
   if (!comm) return fail(comm.error());
-  const auto name = memory_.get_string(*init_task + *comm, 16);
-  if (!name) return memory_.unreadable(*init_task + *comm, 16, "init_task.comm");
+  const auto name = memory().get_string(*init_task + *comm, 16);
+  if (!name) return memory().unreadable(*init_task + *comm, 16, "init_task.comm");
   // init_idle() numbers it on SMP kernels only.
   if (*name != "swapper/0" && *name != "swapper") return fail(fmt::format("init_task.comm is \"{}\", not \"swapper/0\"", *name));
 
@@ -194,8 +221,8 @@ Result<void> Kernel::validate() const {
   if (!uts) return fail(uts.error());
   const auto offset = types().offset("uts_namespace.name.release");
   if (!offset) return fail(offset.error());
-  const auto release = memory_.get_string(*uts + *offset, kUtsFieldBytes);
-  if (!release) return memory_.unreadable(*uts + *offset, kUtsFieldBytes, "init_uts_ns.name.release");
+  const auto release = memory().get_string(*uts + *offset, kUtsFieldBytes);
+  if (!release) return memory().unreadable(*uts + *offset, kUtsFieldBytes, "init_uts_ns.name.release");
   if (*release != info_.release()) return fail(fmt::format("init_uts_ns has release \"{}\", VMCOREINFO \"{}\"", *release, info_.release()));
   return {};
 }
@@ -213,7 +240,7 @@ Result<std::vector<std::uint32_t>> Kernel::possible_cpus() const {
   std::vector<std::uint32_t> cpus;
   for (std::uint32_t cpu = 0; cpu < *count; ++cpu) {
     if (mask) {
-      const auto bits = memory_.load<std::uint8_t>(*mask + cpu / 8, "__cpu_possible_mask");
+      const auto bits = memory().load<std::uint8_t>(*mask + cpu / 8, "__cpu_possible_mask");
       if (!bits) return fail(bits.error());
       if ((*bits >> (cpu % 8) & 1) == 0) continue;
     }
@@ -226,7 +253,7 @@ Result<std::uint32_t> Kernel::cpu_count() const {
   // A compile-time constant, and no symbol, in kernels built for one CPU or with FORCE_NR_CPUS.
   const auto place = symbols().find("nr_cpu_ids");
   if (!place) return fail("the kernel has no symbol nr_cpu_ids");
-  const auto count = memory_.load<std::uint32_t>(*place, "nr_cpu_ids");
+  const auto count = memory().load<std::uint32_t>(*place, "nr_cpu_ids");
   if (!count) return fail(count.error());
   if (*count == 0 || *count > kMaxCpus) return fail(fmt::format("nr_cpu_ids is {}, expected 1 to {}", *count, kMaxCpus));
   return *count;
@@ -240,7 +267,7 @@ Result<Kva> Kernel::per_cpu(std::string_view name, std::uint32_t cpu) const {
   if (cpu >= *count) return fail(fmt::format("CPU {} of {} has no {}", cpu, *count, name));
   const auto offsets = symbol("__per_cpu_offset");
   if (!offsets) return fail(offsets.error());
-  const auto offset = memory_.load<std::uint64_t>(*offsets + std::uint64_t{8} * cpu, "__per_cpu_offset");
+  const auto offset = memory().load<std::uint64_t>(*offsets + std::uint64_t{8} * cpu, "__per_cpu_offset");
   if (!offset) return fail(offset.error());
   return *variable + *offset;
 }

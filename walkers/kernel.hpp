@@ -41,6 +41,9 @@ struct OpenOptions {
 
   // No further candidate is tried after this instant.
   std::optional<WalkBudget::Clock::time_point> deadline;
+
+  // The note that a core file carries. Tried before RAM is scanned for one; RAM is scanned all the same when it does not hold.
+  const VmCoreInfo* vmcoreinfo = nullptr;
 };
 
 // How long each step of an open took. Steps that were skipped are zero.
@@ -60,15 +63,22 @@ class Kernel {
   // mostly; what it yields is as torn as the guest was busy.)
   static Result<Kernel> open(const Memory& memory, const OpenOptions& options = {});
   static Result<Kernel> open(const Memory& memory, const Kernel& previous) {
-    return open(memory, OpenOptions{&previous, std::nullopt, std::nullopt});
+    return open(memory, OpenOptions{&previous, std::nullopt, std::nullopt, nullptr});
   }
+
+  // A kernel whose bytes come by virtual address, without page tables: a core that has no physical addresses. Its note cannot be scanned
+  // for, so it is given. Of the options `previous` counts.
+  static Result<Kernel> open(const KernelMemory& memory, VmCoreInfo info, const OpenOptions& options = {});
 
   const VmCoreInfo& info() const { return info_; }
   const Symbols& symbols() const { return tables_->symbols; }
   const Types& types() const { return tables_->types; }
 
   // Caches translations, so it must not be read by two threads at once; a copy of the Kernel has its own and shares the rest.
-  const PagedMemory& memory() const { return memory_; }
+  const KernelMemory& memory() const { return paged_ ? *paged_ : *direct_; }
+
+  // The same with its page tables and the physical memory below them; null where bytes come by virtual address.
+  const PagedMemory* paged() const { return paged_ ? &*paged_ : nullptr; }
 
   // The address of a symbol. Error: the kernel has none of that name.
   Result<Kva> symbol(std::string_view name) const;
@@ -97,13 +107,15 @@ class Kernel {
     Types types;
   };
 
-  Kernel(VmCoreInfo info, PagedMemory memory) : info_(std::move(info)), memory_(std::move(memory)) {}
+  explicit Kernel(VmCoreInfo info) : info_(std::move(info)) {}
+  Result<void> load(const OpenOptions& options, OpenTimes times, int& decoded);
   static Result<Kernel> try_candidate(const Memory& memory, VmCoreInfo info, const OpenOptions& options, OpenTimes times, int& decoded);
   static Result<std::shared_ptr<const Tables>> read_tables(const VmCoreInfo& info, const KernelMemory& memory, OpenTimes& times);
   Result<void> validate() const;
 
   VmCoreInfo info_;
-  PagedMemory memory_;
+  std::optional<PagedMemory> paged_;      // one of the two
+  const KernelMemory* direct_ = nullptr;  // keeps no cache, so copies may share it
   std::shared_ptr<const Tables> tables_;
   OpenTimes times_;
   std::vector<std::string> rejected_;

@@ -120,6 +120,63 @@ BOOST_AUTO_TEST_CASE(cr3_decides_between_two_whole_kernels) {
   BOOST_TEST(mentions(failure(guest.memory, OpenOptions{nullptr, 0x300000, {}}), "the page tables of the vCPU do not map _stext"));
 }
 
+BOOST_AUTO_TEST_CASE(a_note_that_is_given_needs_no_scan) {
+  SyntheticKernel guest({.raw_copy = false, .note_copy = false});
+  BOOST_TEST(mentions(failure(guest.memory), "no VMCOREINFO"));
+  const auto note = VmCoreInfo::parse(guest.vmcoreinfo_text).value();
+  OpenOptions options;
+  options.vmcoreinfo = &note;
+  const auto first = Kernel::open(guest.memory, options);
+  BOOST_REQUIRE_MESSAGE(first, first.error().message);
+  BOOST_TEST((first->symbol("init_task").value() == guest.init_task));
+  options.previous = &*first;
+  BOOST_TEST(Kernel::open(guest.memory, options).value().times().tables_reused);
+}
+
+BOOST_AUTO_TEST_CASE(a_note_that_does_not_hold_gives_way_to_the_scan) {
+  const SyntheticKernel guest;
+  const SyntheticKernel other({.kernel_offset = 0x02000000, .phys_base = 0});
+  const auto note = VmCoreInfo::parse(other.vmcoreinfo_text).value();
+  OpenOptions options;
+  options.vmcoreinfo = &note;
+  const auto kernel = Kernel::open(guest.memory, options);
+  BOOST_REQUIRE_MESSAGE(kernel, kernel.error().message);
+  BOOST_TEST((kernel->symbol("init_task").value() == guest.init_task));
+  BOOST_REQUIRE(kernel->rejected().size() == 1u);
+  BOOST_TEST(mentions(kernel->rejected()[0], "the VMCOREINFO note: the kernel's page tables do not map _stext"));
+}
+
+BOOST_AUTO_TEST_CASE(bytes_by_virtual_address_need_no_page_tables) {
+  SyntheticKernel guest({.raw_copy = false, .note_copy = false});
+  const auto note = VmCoreInfo::parse(guest.vmcoreinfo_text).value();
+  const PagedMemory by_address(guest.memory, PageTables(guest.memory, note.page_table_root(), note.five_levels()));
+  const KernelMemory& bytes = by_address;
+  const auto kernel = Kernel::open(bytes, note);
+  BOOST_REQUIRE_MESSAGE(kernel, kernel.error().message);
+  BOOST_TEST(kernel->paged() == nullptr);
+  const Kernel copy = *kernel;
+  BOOST_TEST(&copy.memory() == &bytes);
+  BOOST_TEST((copy.symbol("init_task").value() == guest.init_task));
+  OpenOptions again;
+  again.previous = &copy;
+  BOOST_TEST(Kernel::open(bytes, note, again).value().times().tables_reused);
+
+  guest.put_string(guest.init_task + guest.offset("task_struct.comm"), "systemd");
+  const auto wrong = Kernel::open(bytes, note);
+  BOOST_REQUIRE(!wrong);
+  BOOST_TEST(mentions(wrong.error().message, "VMCOREINFO of 7.2.13-synthetic: validation: init_task.comm"));
+}
+
+BOOST_AUTO_TEST_CASE(a_copy_translates_by_itself) {
+  const SyntheticKernel guest;
+  const auto kernel = Kernel::open(guest.memory).value();
+  const Kernel copy = kernel;
+  BOOST_REQUIRE(kernel.paged() != nullptr);
+  BOOST_TEST(&kernel.memory() == kernel.paged());
+  BOOST_TEST(&copy.memory() != &kernel.memory());
+  BOOST_TEST(copy.memory().get_string(guest.init_task + guest.offset("task_struct.comm"), 16).value() == "swapper/0");
+}
+
 BOOST_AUTO_TEST_CASE(no_candidate_is_tried_after_the_deadline) {
   const SyntheticKernel guest;
   BOOST_TEST(mentions(failure(guest.memory, OpenOptions{nullptr, std::nullopt, WalkBudget::Clock::now()}), "not tried, deadline reached"));
