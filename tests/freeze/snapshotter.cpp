@@ -182,13 +182,16 @@ BOOST_AUTO_TEST_CASE(precopy_leaves_little_to_the_pause) {
   for (const bool precopy : {false, true}) {
     Machine machine({.how = {.precopy = precopy}}, 1);
     if (!machine) return;
-    machine.guest->set_dirtying(0, kPages, 4000, 20'000);
-    machine.guest->set_mode(TINY_COUNT);
-    machine.guest->start();
+    tiny::Guest& guest = *machine.guest;
+    guest.set_dirtying(0, kPages, 4000, 1000);
+    guest.start();
     machine.take_well();
     std::uint64_t dirty = 0, residual = 0;
     for (int tick = 0; tick < 5; ++tick) {
+      guest.set_mode(TINY_COUNT);
       machine.let_dirty(0, 2000);
+      guest.set_mode(TINY_SPIN);  // it runs, and dirties one page: how many more it would have done is the machine's affair
+      for (int turn = 0; turn < 2; ++turn) BOOST_REQUIRE(guest.wait_for_progress(TINY_SPIN));
       const Take taken = machine.take();
       BOOST_REQUIRE(taken.result == TakeResult::kTaken);
       dirty += taken.meta.dirty_pages;
@@ -198,7 +201,7 @@ BOOST_AUTO_TEST_CASE(precopy_leaves_little_to_the_pause) {
     BOOST_TEST_MESSAGE((precopy ? "with" : "without") << " pre-copy: " << residual << " of " << dirty << " pages were copied in the pause");
     BOOST_TEST(dirty >= 10'000u);
     if (precopy)
-      BOOST_TEST(residual * 4 < dirty);
+      BOOST_TEST(residual <= 50u);
     else
       BOOST_TEST(residual == dirty);
   }

@@ -3,6 +3,9 @@
 // Needs floe::engine beside floe_tiny_guest.
 #pragma once
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -21,9 +24,9 @@ class TlvReceiver {
   struct Options {
     bool by_event = false;
     std::uint64_t payload_bytes = 32;
-    std::uint64_t batch = 1;              // frames for each notification
-    unsigned cpus = 1;                    // the others spin
-    std::chrono::microseconds rest = {};  // of the receiver, before each time that it takes something
+    std::uint64_t batch = 1;  // frames for each notification
+    unsigned cpus = 1;        // the others spin
+    bool patient = false;     // takes something only once the guest can send nothing more: it is held back, or has sent everything
   };
 
   static Result<std::unique_ptr<TlvReceiver>> create(const Options& options) {
@@ -56,6 +59,7 @@ class TlvReceiver {
     if (!ran) return fail(ran.error());
     if (!guest_->wait([this] { return guest_->status(0, &tiny_status::done) != 0; }))
       return fail("the guest waits for a frame to be taken");
+    count_unserved();
     return verdict();
   }
 
@@ -63,7 +67,7 @@ class TlvReceiver {
   const vmm::wire::Decoder::Stats& stats() const { return decoder_.stats(); }
   std::uint64_t most_held() const { return most_held_; }    // bytes of memory in the receiver's buffer and the decoder
   std::uint64_t most_ahead() const { return most_ahead_; }  // frames that the guest had sent and the receiver had not got
-  std::uint64_t events() const { return events_; }          // notifications served as events
+  std::uint64_t events() const { return events_; }          // notifications that came as events, however few times they were served
   // Of the last receive(): from the first bytes to the last frame.
   std::chrono::duration<double> took() const { return ended_ - began_; }
 
@@ -80,9 +84,26 @@ class TlvReceiver {
     for (;;) {
       const auto got = co_await engine::read(guest_->pc().tlv_event()->fd(), into);
       if (!got) co_return engine::ok;  // stopped
-      ++events_;
+      events_ += count;
       guest_->pc().tlv_event()->serve();
     }
+  }
+
+  // Nobody reads the descriptor any more, and the guest notifies no more.
+  void count_unserved() {
+    if (guest_->pc().tlv_event() == nullptr) return;
+    pollfd waiting{guest_->pc().tlv_event()->fd(), POLLIN, 0};
+    std::uint64_t count = 0;
+    if (::poll(&waiting, 1, 0) == 1 && ::read(waiting.fd, &count, sizeof count) == sizeof count) events_ += count;
+  }
+
+  // What a notification left over, at the bound of one call, is continued here: its reader is busy waiting.
+  bool guest_can_send() {
+    vmm::VirtioConsole& console = guest_->pc().console();
+    console.service();
+    const std::uint64_t held_back = console.counters().port[vmm::VirtioConsole::kTlvPort].back_pressure;
+    if (held_back != held_back_) return false;
+    return guest_->status(0, &tiny_status::sent) < wanted_;
   }
 
   engine::task<> take() {
@@ -91,11 +112,12 @@ class TlvReceiver {
       const auto event = co_await told_->receive();
       if (!event) co_return event.failure();
       announced_.store(false, std::memory_order_release);
-      if (options_.rest.count() > 0) {
-        const auto rested = co_await engine::sleep_for(options_.rest);
+      while (options_.patient && guest_can_send()) {
+        const auto rested = co_await engine::sleep_for(std::chrono::milliseconds(1));
         if (!rested) co_return rested.failure();
       }
       while (guest_->pc().console().take(vmm::VirtioConsole::kTlvPort, scratch_) != 0 && !wrong_) decode();
+      held_back_ = guest_->pc().console().counters().port[vmm::VirtioConsole::kTlvPort].back_pressure;
     }
     ended_ = vmm::Clock::now();
     co_return engine::ok;
@@ -145,7 +167,7 @@ class TlvReceiver {
   std::unique_ptr<Guest> guest_;  // goes first: its threads use the above
   vmm::wire::Decoder decoder_;
   std::vector<std::byte> scratch_;
-  std::uint64_t wanted_ = 0, most_held_ = 0, most_ahead_ = 0, events_ = 0;
+  std::uint64_t wanted_ = 0, most_held_ = 0, most_ahead_ = 0, events_ = 0, held_back_ = 0;
   vmm::Clock::time_point began_, ended_;
   bool wrong_ = false;
 };

@@ -92,8 +92,8 @@ BOOST_DATA_TEST_CASE(frames_arrive_in_order, boost::unit_test::data::make({false
   for (int round = 0; round < 2; ++round) check(stream->receive(kFrames));
   const std::uint64_t exits = stream->guest().vm().vcpu(0).counters().mmio.load();
   if (by_event) {
-    if (batch < 1000) BOOST_TEST(stream->events() > 0u);  // a queue this full is also served after the receiver's own looks
-    BOOST_TEST(exits < 400u);                             // the driver's set-up alone
+    BOOST_TEST(stream->events() >= 2 * kFrames / static_cast<std::uint64_t>(batch));
+    BOOST_TEST(exits < 400u);  // the driver's set-up alone
   } else {
     BOOST_TEST(stream->events() == 0u);
     BOOST_TEST(exits >= 2 * kFrames / std::max(batch, 64));
@@ -105,7 +105,7 @@ BOOST_DATA_TEST_CASE(a_slow_receiver_makes_the_guest_wait, boost::unit_test::dat
   if (skip()) return;
   constexpr std::uint64_t kPayload = 2048, kFrameBytes = kPayload + 32;
   constexpr std::uint64_t kBuffer = VirtioConsole::Options().output_bytes;
-  auto stream = receiver({.by_event = by_event, .payload_bytes = kPayload, .batch = 16, .rest = 20ms});
+  auto stream = receiver({.by_event = by_event, .payload_bytes = kPayload, .batch = 16, .patient = true});
   check(stream->receive(8 * kBuffer / kFrameBytes));
   const auto counters = stream->guest().pc().console().counters();
   BOOST_TEST(counters.port[VirtioConsole::kTlvPort].back_pressure > 0u);
@@ -126,12 +126,12 @@ BOOST_DATA_TEST_CASE(a_receiver_that_stops_stops_the_guest, boost::unit_test::da
   const auto sent = [&guest] { return guest.status(0, &tiny_status::sent); };
   const auto stands = [&] {
     if (by_event && guest.pc().tlv_event()->bound_at()) guest.pc().tlv_event()->serve();  // the engine that serves, but takes nothing
-    const std::uint64_t before = sent();
-    std::this_thread::sleep_for(5ms);
-    return before > 0 && sent() == before;
+    return guest.pc().console().counters().port[VirtioConsole::kTlvPort].back_pressure > 0;
   };
   BOOST_REQUIRE(tiny::Guest::wait(stands));
   constexpr std::uint64_t kBuffer = VirtioConsole::Options().output_bytes;
+  std::this_thread::sleep_for(5ms);  // in which it could send more
+  BOOST_TEST(sent() > kBuffer / 64);
   BOOST_TEST(sent() <= kBuffer / 64 + TINY_QUEUE_SIZE);
   BOOST_TEST(guest.pc().console().pending_output(VirtioConsole::kTlvPort) <= kBuffer);
   check(stream->receive(kFrames));

@@ -82,14 +82,14 @@ BOOST_DATA_TEST_CASE(all_vcpus_park_stand_still_and_run_again, kCases, what) {
 BOOST_AUTO_TEST_CASE(two_thousand_freezes_in_a_row_lose_no_kick) {
   if (skip()) return;
   const auto guest = started(2, TINY_COUNT);
+  guest->vm().set_rekick(1min);  // so that none papers over a lost kick
   guest->set_mode(1, TINY_OUT);
   for (int round = 0; round < 2000; ++round) {
     BOOST_REQUIRE(freeze(*guest));
     guest->vm().thaw();
   }
   for (unsigned cpu = 0; cpu < 2; ++cpu) BOOST_TEST(guest->vm().vcpu(cpu).counters().parks.load() == 2000u);
-  // A repeated kick is a lost one, or a thread that had to wait 10 ms for a CPU, as happens on a busy host.
-  BOOST_TEST(guest->vm().rekicks() < 500u);
+  BOOST_TEST(guest->vm().rekicks() == 0u);
   const std::uint64_t counted = guest->counter(0), written = guest->progress(1, TINY_OUT);
   BOOST_TEST(guest->wait([&] { return guest->counter(0) != counted && guest->progress(1, TINY_OUT) != written; }));
   check_alive(*guest);
@@ -110,9 +110,8 @@ BOOST_AUTO_TEST_CASE(halted_vcpus_are_frozen_a_thousand_times) {
 BOOST_AUTO_TEST_CASE(a_freeze_that_ran_out_of_time_is_thawed_and_the_next_one_works) {
   if (skip()) return;
   const auto guest = started(2, TINY_COUNT);
-  unsigned timeouts = 0;
   for (int round = 0; round < 300; ++round) {
-    timeouts += !guest->vm().freeze(Clock::now() + std::chrono::microseconds(round % 3 * 20));
+    guest->vm().freeze(Clock::now() + std::chrono::microseconds(round % 3 * 20));
     guest->vm().thaw();
     if (round % 4 != 0) continue;
     BOOST_REQUIRE(freeze(*guest));
@@ -121,7 +120,6 @@ BOOST_AUTO_TEST_CASE(a_freeze_that_ran_out_of_time_is_thawed_and_the_next_one_wo
     BOOST_TEST(all_progress(*guest, TINY_COUNT, 2) == stood);
     guest->vm().thaw();
   }
-  BOOST_TEST(timeouts > 0u);
   BOOST_TEST(guest->wait_for_progress(TINY_COUNT));
   check_alive(*guest);
 }
@@ -133,10 +131,14 @@ BOOST_AUTO_TEST_CASE(a_vcpu_stuck_in_a_device_fails_the_freeze_and_nothing_else)
   guest->close_latch();
   guest->set_mode(1, TINY_LATCH);
   BOOST_REQUIRE(guest->wait([&] { return guest->latched(); }));
-  BOOST_TEST(!guest->vm().freeze(Clock::now() + 30ms));
-  BOOST_TEST(guest->vm().rekicks() > 0u);
-  BOOST_TEST(guest->vm().vcpu(0).stopped_epoch() != guest->vm().vcpu(1).stopped_epoch());
-  guest->vm().thaw();
+  // Whoever waits here may itself have to wait for a CPU until its time is over; then it has kicked once only.
+  const auto kicked_again = [&] {
+    BOOST_TEST(!guest->vm().freeze(Clock::now() + 30ms));
+    BOOST_TEST(guest->vm().vcpu(1).stopped_epoch() != guest->vm().epoch());
+    guest->vm().thaw();
+    return guest->vm().rekicks() > 0;
+  };
+  BOOST_TEST(guest->wait(kicked_again));
   const std::uint64_t before = guest->counter(0);
   BOOST_TEST(guest->wait([&] { return guest->counter(0) != before; }));
   guest->open_latch();
@@ -146,6 +148,29 @@ BOOST_AUTO_TEST_CASE(a_vcpu_stuck_in_a_device_fails_the_freeze_and_nothing_else)
   }
   const std::uint64_t spun = guest->progress(1, TINY_SPIN);
   BOOST_TEST(guest->wait([&] { return guest->progress(1, TINY_SPIN) != spun; }));
+  check_alive(*guest);
+}
+
+// A freeze runs out of time, and only then does the vCPU come that it waited for.
+BOOST_AUTO_TEST_CASE(a_vcpu_that_comes_too_late_harms_no_later_freeze) {
+  if (skip()) return;
+  const auto guest = started(2, TINY_COUNT);
+  for (int round = 0; round < 50; ++round) {
+    guest->close_latch();
+    guest->set_mode(1, TINY_LATCH);
+    BOOST_REQUIRE(guest->wait([&] { return guest->latched(); }));
+    BOOST_TEST(!guest->vm().freeze(Clock::now()));
+    guest->open_latch();
+    if (round % 2 == 0) BOOST_REQUIRE(guest->wait([&] { return guest->vm().vcpu(1).stopped_epoch() == guest->vm().epoch(); }));
+    guest->vm().thaw();
+    BOOST_REQUIRE(freeze(*guest));
+    const auto stood = all_progress(*guest, TINY_COUNT, 2);
+    std::this_thread::yield();
+    BOOST_TEST(all_progress(*guest, TINY_COUNT, 2) == stood);
+    guest->vm().thaw();
+    guest->set_mode(1, TINY_COUNT);
+    BOOST_REQUIRE(guest->wait_for_progress(TINY_COUNT));
+  }
   check_alive(*guest);
 }
 
