@@ -292,7 +292,7 @@ std::optional<SymbolAt> Symbols::at(Kva address) const {
   if (last ? start != address.value : address.value - start > kLongestSymbol) return std::nullopt;
   while (rank > 0 && value_at(rank - 1) == start) --rank;
   const std::size_t index = by_address_.empty() ? rank : by_address_[rank];
-  return SymbolAt{name(index), type(index), address.value - start};
+  return SymbolAt{name(index), type(index), address.value - start, last ? 0 : value_at(low) - start};
 }
 
 std::string_view Symbols::name(std::size_t index) const {

@@ -52,6 +52,7 @@ struct SymbolAt {
   std::string_view name;
   char type = '?';           // as nm prints it: T text, D data, ...
   std::uint64_t offset = 0;  // of the address asked for from the symbol's start
+  std::uint64_t size = 0;    // up to the next symbol at another address; 0 for the last one
 };
 
 class Symbols {

@@ -11,6 +11,8 @@
 //   Types          structs and members (BTF)                                                   types.hpp
 //   Kernel         all of that, opened and proven                                              kernel.hpp
 //   uts(), tasks() one function per question                                                   uts.hpp, tasks.hpp
+//   kernel_log()   the printk ring                                                             printk.hpp
+//   CodeAddresses, Unwinder   functions by address, kernel stacks                              code_address.hpp, unwind.hpp
 //
 //   const auto kernel = walkers::Kernel::open(memory);            // 40 ms; the next snapshot: open(memory, *kernel), < 1 ms
 //   if (!kernel) return fail(kernel.error());
@@ -22,12 +24,15 @@
 #pragma once
 
 #include "walkers/budget.hpp"
+#include "walkers/code_address.hpp"
 #include "walkers/kernel.hpp"
 #include "walkers/kernel_memory.hpp"
 #include "walkers/memory.hpp"
 #include "walkers/page_tables.hpp"
+#include "walkers/printk.hpp"
 #include "walkers/symbols.hpp"
 #include "walkers/tasks.hpp"
 #include "walkers/types.hpp"
+#include "walkers/unwind.hpp"
 #include "walkers/uts.hpp"
 #include "walkers/vmcoreinfo.hpp"
