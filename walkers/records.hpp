@@ -63,6 +63,10 @@ struct PerCpuTime {
   std::array<std::uint64_t, 10> softirqs{};  // HI TIMER NET_TX NET_RX BLOCK IRQ_POLL TASKLET SCHED HRTIMER RCU
   std::uint64_t irqs_sum = 0;
   std::optional<std::uint64_t> iowait_sleeptime_ns;
+  // floe's own keys, by which /proc/stat's idle time of a tickless CPU can be computed: what it has is in idle_sleeptime (in
+  // cpustat_idle_ns since the kernel keeps it there, 7.x) and grows from idle_entrytime on while the CPU idles.
+  std::optional<std::uint64_t> idle_sleeptime_ns;
+  std::optional<std::uint64_t> idle_entrytime_ns;  // absent while it does not idle
 };
 
 // Pressure of one kind in one cgroup: total stalled nanoseconds, and the ten-second average in the kernel's fixed point (2048 = 1 %).

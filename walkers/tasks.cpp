@@ -1,13 +1,12 @@
 #include "walkers/tasks.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <array>
 #include <bit>
-#include <unordered_set>
 #include <utility>
 
+#include "walkers/address_set.hpp"
 #include "walkers/task_names.hpp"
 
 namespace floe::walkers {
@@ -68,22 +67,6 @@ Result<Fields> Fields::resolve(const Types& types) {
   return fields;
 }
 
-// The addresses in a set are the guest's choice, so their place in it must not be.
-struct SeededHash {
-  std::uint64_t seed;
-  std::size_t operator()(std::uint64_t value) const {
-    value = (value ^ seed) * 0x9e3779b97f4a7c15u;
-    value = (value ^ value >> 32) * 0xff51afd7ed558ccdu;
-    return value ^ value >> 29;
-  }
-};
-
-std::uint64_t random_seed() {
-  std::uint64_t seed = 0;
-  if (::getentropy(&seed, sizeof seed) != 0) seed = static_cast<std::uint64_t>(WalkBudget::Clock::now().time_since_epoch().count());
-  return seed;
-}
-
 class TaskWalk {
  public:
   TaskWalk(const Kernel& kernel, const Fields& fields, WalkBudget budget)
@@ -141,7 +124,7 @@ class TaskWalk {
     const auto list = [] { return std::string("the process list"); };
     const auto from_its_end = [] { return std::string("the process list from its end"); };
     const auto visit = [&](Kva task) {
-      if (!seen_.insert(task.value).second) {
+      if (!seen_.insert(task.value)) {
         problem(fmt::format("{} comes back to the task at {:#x} instead of its head", list(), task.value));
         return false;
       }
@@ -159,7 +142,7 @@ class TaskWalk {
     bool leader_met = false;
     const auto visit = [&](Kva task) {
       if (task == leader && !std::exchange(leader_met, true)) return true;
-      if (!seen_.insert(task.value).second) {
+      if (!seen_.insert(task.value)) {
         problem(fmt::format("{} leads to the task at {:#x}, which was seen before", list(), task.value));
         return false;
       }
@@ -227,7 +210,7 @@ class TaskWalk {
   TaskNames names_;
   WalkBudget budget_;
   TaskTable table_;
-  std::unordered_set<std::uint64_t, SeededHash> seen_{64, SeededHash{random_seed()}};  // tasks
+  AddressSet seen_;  // tasks
   bool threads_unknown_ = false;
 };
 

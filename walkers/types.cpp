@@ -17,7 +17,8 @@
 namespace floe::walkers {
 namespace {
 
-constexpr std::size_t kMaxStructs = 500'000;                // 7.2 has 11,000
+constexpr std::size_t kMaxNamed = 500'000;                  // structs, unions and enums; 7.2 has 14,000
+constexpr std::uint32_t kMaxEnumerators = 4096;             // looked at of one enum
 constexpr std::size_t kMaxName = 512;                       // KSYM_NAME_LEN
 constexpr int kMaxPeel = 32;                                // typedefs and qualifiers around one type
 constexpr std::uint32_t kMaxVisits = 65'536;                // members looked at for one path
@@ -62,14 +63,15 @@ std::optional<std::size_t> tail_bytes(std::uint32_t info) {
   }
 }
 
-struct NamedStruct {
+struct NamedType {
   std::uint32_t id;
   std::uint32_t name_offset;
   std::uint32_t bytes;
+  bool is_enum;
 };
 
-// Checks the header and the frame of every record, in 64-bit arithmetic, and gives the structs and unions that have names.
-Result<std::vector<NamedStruct>> check(std::span<const std::byte> blob) {
+// Checks the header and the frame of every record, in 64-bit arithmetic, and gives the structs, unions and enums that have names.
+Result<std::vector<NamedType>> check(std::span<const std::byte> blob) {
   btf_header header{};
   if (blob.size() < sizeof header) return fail(fmt::format("BTF of {} bytes has no room for its header", blob.size()));
   std::memcpy(&header, blob.data(), sizeof header);
@@ -86,8 +88,8 @@ Result<std::vector<NamedStruct>> check(std::span<const std::byte> blob) {
   if (strings.front() != std::byte{0} || strings.back() != std::byte{0}) return fail("BTF string section is not bounded by NULs");
 
   const auto records = blob.subspan(body + header.type_off, header.type_len);
-  std::vector<NamedStruct> structs;
-  structs.reserve(records.size() / 256);
+  std::vector<NamedType> named;
+  named.reserve(records.size() / 256);
   std::size_t at = 0;
   for (std::uint32_t id = 1; at < records.size(); ++id) {
     btf_type type{};
@@ -99,11 +101,12 @@ Result<std::vector<NamedStruct>> check(std::span<const std::byte> blob) {
     if (*tail > records.size() - at) return fail(fmt::format("BTF type {} is cut off", id));
     at += *tail;
     const auto kind = BTF_INFO_KIND(type.info);
-    if ((kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION) || type.name_off == 0) continue;
-    if (structs.size() == kMaxStructs) return fail(fmt::format("BTF has more than {} structs", kMaxStructs));
-    structs.push_back({id, type.name_off, type.size});
+    const bool is_enum = kind == BTF_KIND_ENUM || kind == BTF_KIND_ENUM64;
+    if ((kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && !is_enum) || type.name_off == 0) continue;
+    if (named.size() == kMaxNamed) return fail(fmt::format("BTF has more than {} structs and enums", kMaxNamed));
+    named.push_back({id, type.name_off, type.size, is_enum});
   }
-  return structs;
+  return named;
 }
 
 bool is_composite(const btf_type* type) {
@@ -228,8 +231,8 @@ class Types::Resolver {
 
 Result<Types> Types::parse(std::span<const std::byte> blob) {
   if (blob.size() > kMaxBytes) return fail(fmt::format("BTF of {} bytes is larger than the {} MiB allowed", blob.size(), kMaxBytes >> 20));
-  const auto structs = check(blob);
-  if (!structs) return fail(structs.error());
+  const auto checked = check(blob);
+  if (!checked) return fail(checked.error());
   static std::once_flag silenced;
   std::call_once(silenced, [] { libbpf_set_print(nullptr); });
 
@@ -238,12 +241,14 @@ Result<Types> Types::parse(std::span<const std::byte> blob) {
   types.btf_.reset(btf__new(blob.data(), static_cast<std::uint32_t>(blob.size())));
   if (!types.btf_) return fail(Error(errno, fmt::format("libbpf refuses the BTF: {}", std::strerror(errno))));
 
-  types.structs_.reserve(structs->size());
-  for (const auto& named : *structs)
-    types.structs_.push_back({hash_name(types.name_at(named.name_offset)), named.bytes, named.id, named.name_offset});
+  types.structs_.reserve(checked->size());
+  for (const auto& named : *checked)
+    (named.is_enum ? types.enums_ : types.structs_)
+        .push_back({hash_name(types.name_at(named.name_offset)), named.bytes, named.id, named.name_offset});
   // The largest of a name comes first, and the first of several as large.
-  std::sort(types.structs_.begin(), types.structs_.end(),
-            [](const Named& a, const Named& b) { return std::tuple(a.hash, b.bytes, a.id) < std::tuple(b.hash, a.bytes, b.id); });
+  const auto earlier = [](const Named& a, const Named& b) { return std::tuple(a.hash, b.bytes, a.id) < std::tuple(b.hash, a.bytes, b.id); };
+  std::sort(types.structs_.begin(), types.structs_.end(), earlier);
+  std::sort(types.enums_.begin(), types.enums_.end(), earlier);
   return types;
 }
 
@@ -253,13 +258,64 @@ std::string_view Types::name_at(std::uint32_t offset) const {
   return name == nullptr ? std::string_view{} : std::string_view(name, strnlen(name, kMaxName));
 }
 
-std::optional<std::uint32_t> Types::find(std::string_view name) const {
+// Calls visit(entry) for each of `named` that may have this name, until it returns false.
+template <class Visit>
+void Types::each_named(const std::vector<Named>& named, std::string_view name, Visit visit) const {
   const std::uint32_t hash = hash_name(name);
-  auto at = std::lower_bound(structs_.begin(), structs_.end(), hash,
-                             [](const Named& named, std::uint32_t wanted) { return named.hash < wanted; });
-  for (; at != structs_.end() && at->hash == hash; ++at)
-    if (name_at(at->name_offset) == name) return at->id;
-  return std::nullopt;
+  auto at = std::lower_bound(named.begin(), named.end(), hash, [](const Named& one, std::uint32_t wanted) { return one.hash < wanted; });
+  for (; at != named.end() && at->hash == hash; ++at)
+    if (name_at(at->name_offset) == name && !visit(*at)) return;
+}
+
+std::optional<std::uint32_t> Types::find(std::string_view name) const {
+  std::optional<std::uint32_t> id;
+  each_named(structs_, name, [&](const Named& found) {
+    id = found.id;
+    return false;
+  });
+  return id;
+}
+
+// Calls visit(name, value) for each enumerator of the enums of that name, until it returns false.
+template <class Visit>
+void Types::each_enumerator(std::string_view name_of_enum, Visit visit) const {
+  each_named(enums_, name_of_enum, [&](const Named& found) {
+    const btf_type* type = btf__type_by_id(btf_.get(), found.id);
+    const std::uint32_t count = std::min<std::uint32_t>(btf_vlen(type), kMaxEnumerators);
+    const bool is_signed = btf_kflag(type);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      std::uint32_t name_offset = 0;
+      std::int64_t value = 0;
+      if (btf_is_enum64(type)) {
+        name_offset = btf_enum64(type)[i].name_off;
+        value = static_cast<std::int64_t>(btf_enum64_value(&btf_enum64(type)[i]));
+      } else {
+        name_offset = btf_enum(type)[i].name_off;
+        value = btf_enum(type)[i].val;
+        if (!is_signed) value &= 0xffffffff;
+      }
+      if (!visit(name_at(name_offset), value)) return false;
+    }
+    return true;
+  });
+}
+
+std::optional<std::int64_t> Types::enumerator(std::string_view name_of_enum, std::string_view name) const {
+  std::optional<std::int64_t> result;
+  each_enumerator(name_of_enum, [&](std::string_view own, std::int64_t value) {
+    if (own == name) result = value;
+    return !result;
+  });
+  return result;
+}
+
+std::optional<std::string_view> Types::enumerator_name(std::string_view name_of_enum, std::int64_t value) const {
+  std::optional<std::string_view> result;
+  each_enumerator(name_of_enum, [&](std::string_view name, std::int64_t own) {
+    if (own == value) result = name;
+    return !result;
+  });
+  return result;
 }
 
 std::size_t Types::count() const {

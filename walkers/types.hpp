@@ -36,7 +36,7 @@ class Types {
   static constexpr std::size_t kMaxBytes = std::size_t{64} << 20;  // 7.2 has 5.2 MB
   static constexpr std::uint32_t kMagic = 0xeb9f;
 
-  // Copies and checks the blob, and indexes structs and unions by name. Of several with one name the largest is kept: drivers
+  // Copies and checks the blob, and indexes structs, unions and enums by name. Of several with one name the largest is kept: drivers
   // have small structs of their own called like the kernel's. libbpf's log output is switched off for the process.
   static Result<Types> parse(std::span<const std::byte> blob);
 
@@ -57,6 +57,11 @@ class Types {
   // Type id of a struct or union.
   std::optional<std::uint32_t> find(std::string_view name) const;
 
+  // The value of an enumerator, enumerator("psi_states", "PSI_IRQ_FULL"), and the name of the first one with a value. Of several
+  // enums with one name, the first that has it.
+  std::optional<std::int64_t> enumerator(std::string_view name_of_enum, std::string_view name) const;
+  std::optional<std::string_view> enumerator_name(std::string_view name_of_enum, std::int64_t value) const;
+
   std::size_t count() const;
   const struct btf* raw() const { return btf_.get(); }  // for renderers; lives as long as this object
 
@@ -75,9 +80,14 @@ class Types {
 
   Types() = default;
   std::string_view name_at(std::uint32_t offset) const;
+  template <class Visit>
+  void each_named(const std::vector<Named>& named, std::string_view name, Visit visit) const;
+  template <class Visit>
+  void each_enumerator(std::string_view name_of_enum, Visit visit) const;
 
   std::unique_ptr<struct btf, Free> btf_;
   std::vector<Named> structs_;  // by hash
+  std::vector<Named> enums_;    // by hash
 };
 
 }  // namespace floe::walkers

@@ -121,6 +121,22 @@ BOOST_AUTO_TEST_CASE(the_largest_of_several_structs_with_one_name_counts) {
   BOOST_TEST(types.offset("rq.idle").value() == 32u);
 }
 
+BOOST_AUTO_TEST_CASE(enumerators_are_found_by_name_and_by_value) {
+  TypeWriter w;
+  w.add_enum("kind", {{"KIND_NONE", 0}, {"KIND_ERROR", 1024}, {"KIND_NO_OTHER", 1024}});
+  w.add_enum("kind", {{"KIND_OTHER", 7}});  // some driver's own
+  w.add_enum("flags", {{"FLAG_TOP", -2147483647 - 1}});
+  const auto types = synthetic::parsed(w.bytes());
+  BOOST_TEST(types.enumerator("kind", "KIND_ERROR").value() == 1024);
+  BOOST_TEST(types.enumerator("kind", "KIND_OTHER").value() == 7);
+  BOOST_TEST(!types.enumerator("kind", "KIND"));
+  BOOST_TEST(!types.enumerator("kinds", "KIND_NONE"));
+  BOOST_TEST(types.enumerator_name("kind", 1024).value() == "KIND_ERROR");
+  BOOST_TEST(!types.enumerator_name("kind", 1025));
+  BOOST_TEST(static_cast<std::uint32_t>(types.enumerator("flags", "FLAG_TOP").value()) == 0x80000000u);
+  BOOST_TEST(!types.find("kind"));
+}
+
 BOOST_AUTO_TEST_CASE(anonymous_members_that_contain_themselves_end) {
   TypeWriter w;
   // Each level refers to itself twice: without a bound on visits this is 2^32 of them.

@@ -15,7 +15,7 @@ struct RqState {
   std::uint32_t nr_running = 0;
   std::uint32_t flags = 0;
   bool cpu_released = false;
-  std::uint64_t ops_qseq = 0;
+  std::optional<std::uint64_t> ops_qseq;  // per task instead in 7.x
   std::optional<std::uint64_t> kick_sync;
   std::optional<std::uint32_t> nr_immed;
   std::optional<std::uint64_t> rq_clock;
@@ -23,8 +23,9 @@ struct RqState {
   std::optional<std::string> curr_comm;
   std::vector<std::uint64_t> runnable_task_kvas;
   bool runnable_truncated = false;
-  // floe's own key
-  bool lock_held = false;  // rq.__lock was taken at this instant: what it protects may be half-way through an update
+  // floe's own keys
+  bool lock_held = false;              // rq.__lock was taken at this instant: what it protects may be half-way through an update
+  std::optional<std::string> problem;  // why the runnable list, or more, is not whole
 };
 
 // A task on a DSQ or a runnable list, as floe shows it beside the bare KVAs.
@@ -46,7 +47,10 @@ struct DsqState {
   std::vector<std::uint64_t> task_kvas;
   bool truncated = false;
   // floe's own keys
-  std::vector<QueuedTask> tasks;  // the same tasks, in the same order
+  std::vector<QueuedTask> tasks;           // the same tasks, in the same order
+  std::uint64_t dsq_kva = 0;               // of the scx_dispatch_q
+  std::optional<std::uint64_t> sched_kva;  // of the scx_sched that has it; absent for local ones and in kernels without scx_sched
+  std::optional<std::string> problem;      // why the list is not whole
 };
 
 struct SchedState {

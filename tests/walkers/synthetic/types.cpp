@@ -44,6 +44,12 @@ int TypeWriter::add_struct(const std::string& name, std::uint32_t size, const st
   return id;
 }
 
+int TypeWriter::add_enum(const std::string& name, const std::vector<std::pair<std::string, int>>& enumerators) {
+  const int id = checked(btf__add_enum(btf_.get(), name.c_str(), 4));
+  for (const auto& [own, value] : enumerators) checked(btf__add_enum_value(btf_.get(), own.c_str(), value));
+  return id;
+}
+
 int TypeWriter::add_typedef(const std::string& name, int target) {
   return checked(btf__add_typedef(btf_.get(), name.c_str(), target));
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "walkers/types.hpp"
@@ -27,6 +28,7 @@ class TypeWriter {
 
   int array(int element, std::uint32_t count);
   int add_struct(const std::string& name, std::uint32_t size, const std::vector<MemberSpec>& members, bool is_union = false);
+  int add_enum(const std::string& name, const std::vector<std::pair<std::string, int>>& enumerators);
   int add_typedef(const std::string& name, int target);
   int add_const(int target);
 

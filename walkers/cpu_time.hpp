@@ -1,0 +1,18 @@
+// Where each CPU's time went, as /proc/stat has it: kernel_cpustat, kstat and tick_cpu_sched of each CPU.
+//
+// A tickless CPU's idle time is not in kernel_cpustat before 7.x: /proc/stat takes it from tick_sched.idle_sleeptime, and adds what has
+// passed since idle_entrytime while the CPU idles. Both are here.
+#pragma once
+
+#include <vector>
+
+#include "base/result.hpp"
+#include "walkers/kernel.hpp"
+#include "walkers/records.hpp"
+
+namespace floe::walkers {
+
+// One for each CPU whose counters are readable. Error: the kernel lacks kernel_cpustat or its type.
+Result<std::vector<PerCpuTime>> cpu_times(const Kernel& kernel);
+
+}  // namespace floe::walkers
