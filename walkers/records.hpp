@@ -14,7 +14,7 @@ struct TaskDetails {
   std::int32_t tgid = 0;
   std::string comm;
   std::optional<std::int32_t> group_leader_pid;
-  std::optional<std::int32_t> real_parent_pid;
+  std::optional<std::int32_t> real_parent_pid;  // its tgid: what /proc/PID/status calls PPid
   std::optional<std::string> real_parent_comm;
   std::optional<std::int32_t> pgid;
   std::optional<std::int32_t> sid;

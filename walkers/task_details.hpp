@@ -24,7 +24,7 @@ struct RunningAt {
 };
 
 struct TaskDetailsTable {
-  std::vector<TaskDetails> tasks;     // those of the table in its order, idle tasks, then those that only scx_tasks has
+  std::vector<TaskDetails> tasks;     // those of the table in its order, without the idle tasks; then those that only scx_tasks has
   std::vector<std::string> problems;  // the first of what kept it from being whole
   std::uint64_t problem_count = 0;
 };
@@ -32,22 +32,5 @@ struct TaskDetailsTable {
 // Error: the kernel's BTF lacks what no details can be had without.
 Result<TaskDetailsTable> task_details(const Kernel& kernel, const TaskTable& table, const scx::Layout& layout,
                                       std::span<const RunningAt> running, WalkBudget& budget);
-
-// The functions in which a task spins or goes to sleep for a lock, by name and by the size that their place among the symbols gives them.
-class LockSlowpaths {
- public:
-  explicit LockSlowpaths(const Symbols& symbols);
-
-  // queued_spin_lock_slowpath, mutex_lock_slowpath, rwsem_down_read_slowpath, rwsem_down_write_slowpath, rt_mutex_slowlock; empty for
-  // any other place.
-  std::string_view match(std::uint64_t ip) const;
-
- private:
-  struct Range {
-    std::uint64_t start = 0, end = 0;
-    std::string_view name;
-  };
-  std::vector<Range> ranges_;
-};
 
 }  // namespace floe::walkers

@@ -6,7 +6,8 @@
 namespace floe::walkers::scx {
 namespace {
 
-// How long ago the watchdog last ran. It is armed while a scheduler is enabled, and its stamp is stale at any other time.
+// How long ago the watchdog last ran, if that is longer than it may be: scx_tick() throws the scheduler out for it. It is armed while a
+// scheduler is enabled, and its stamp is stale at any other time.
 std::optional<std::uint64_t> heartbeat_age(Walk& walk, const SchedState& sched) {
   if (!walk.layout.watchdog_timestamp || (sched.enable_state && *sched.enable_state != "enabled")) return std::nullopt;
   const auto stamp = walk.memory.get<std::uint64_t>(*walk.layout.watchdog_timestamp);
@@ -14,7 +15,7 @@ std::optional<std::uint64_t> heartbeat_age(Walk& walk, const SchedState& sched) 
   if (!stamp || !now || *stamp == 0) return std::nullopt;
   constexpr std::uint64_t kOldestPlausible = 86'400'000;
   const std::uint64_t age = *now > *stamp ? *now - *stamp : 0;
-  return age <= kOldestPlausible ? std::optional(age) : std::nullopt;
+  return age <= kOldestPlausible && age > sched.watchdog_timeout.value_or(0) ? std::optional(age) : std::nullopt;
 }
 
 // The tasks of every run queue's runnable_list: those that sched_ext holds runnable even where scx_tasks is torn.

@@ -70,10 +70,16 @@ std::optional<std::uint64_t> Walk::runnable_age(Kva task) {
   const Kva entity = task + layout.task->scx.offset;
   const auto flags = memory.get_number(entity, layout.entity->flags);
   const auto since = memory.get_number(entity, layout.entity->runnable_at);
+  if (!flags || !since) return std::nullopt;
+  return runnable_age(*flags, *since);
+}
+
+std::optional<std::uint64_t> Walk::runnable_age(std::uint64_t flags, std::uint64_t runnable_at) {
+  if (runnable_at == 0 || (flags & layout.task_queued) == 0) return std::nullopt;
+  if ((flags & (layout.task_reset_runnable_at | layout.task_cursor)) != 0) return std::nullopt;
   const auto now = jiffies();
-  if (!flags || !since || !now || *since == 0) return std::nullopt;
-  if ((*flags & layout.task_queued) == 0 || (*flags & (layout.task_reset_runnable_at | layout.task_cursor)) != 0) return std::nullopt;
-  const std::uint64_t age = *now > *since ? *now - *since : 0;
+  if (!now) return std::nullopt;
+  const std::uint64_t age = *now > runnable_at ? *now - runnable_at : 0;
   return age <= kOldestPlausible ? std::optional(age) : std::nullopt;
 }
 

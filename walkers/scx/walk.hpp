@@ -45,6 +45,7 @@ class Walk {
   // How long a task has waited, by sched_ext_entity.runnable_at. Nothing for one that does not wait for a CPU, whose stamp is stale
   // (SCX_TASK_RESET_RUNNABLE_AT), or would have waited since before boot.
   std::optional<std::uint64_t> runnable_age(Kva task);
+  std::optional<std::uint64_t> runnable_age(std::uint64_t flags, std::uint64_t runnable_at);
 
  private:
   bool cpus_known_ = false;
