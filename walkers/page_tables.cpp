@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 
 namespace floe::walkers {
 namespace {
@@ -55,6 +57,30 @@ std::optional<Translation> PageTables::translate(Kva kva) const {
   const Walk result = walk(kva);
   if (result.end != Walk::End::mapped) return std::nullopt;
   return result.translation;
+}
+
+Kva PageTables::next_mapped(Kva from, Kva end) const {
+  while (from < end) {
+    const Walk result = walk(from);
+    if (result.end == Walk::End::mapped) return from;
+    if (result.level == 0) return end;  // not canonical, and so is all up to the next half
+    const std::uint64_t span = std::uint64_t{1} << (static_cast<int>(kPageShift) + 9 * (result.level - 1));
+    Kva next((from.value / span + 1) * span);
+    if (result.level == 1 && result.end == Walk::End::not_present) {
+      // The rest of the last table at once.
+      std::array<std::uint64_t, 512> entries{};
+      const std::uint64_t index = (from.value >> kPageShift) & 511;
+      const auto rest = std::span(entries).subspan(index);
+      const auto got = memory_->read(result.table + index * 8, std::as_writable_bytes(rest)) / sizeof(std::uint64_t);
+      const auto present =
+          std::find_if(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(got), [](auto entry) { return (entry & kPresent) != 0; });
+      next = Kva(from.value + (static_cast<std::uint64_t>(present - rest.begin()) << kPageShift));
+      if (next == from) next = from + kPageBytes;
+    }
+    if (next < from) return end;  // past the top of the address space
+    from = next;
+  }
+  return end;
 }
 
 std::string PageTables::explain(Kva kva) const {

@@ -34,6 +34,10 @@ class PageTables {
   // Why translate() gives nothing for this address, for messages: "ffff...: not present at the PMD".
   std::string explain(Kva kva) const;
 
+  // The first page in [from, end), both of them page addresses, that is mapped; `end` when none is. What a table says is absent as a whole
+  // is stepped over, so a sparse range of gigabytes costs a few thousand reads.
+  Kva next_mapped(Kva from, Kva end) const;
+
   Gpa root() const { return root_; }
   bool five_levels() const { return five_levels_; }
 

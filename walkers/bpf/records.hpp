@@ -69,6 +69,8 @@ struct FdArray {
   bool truncated = false;
   bool indices_truncated = false;
   std::uint32_t unreadable = 0;
+  // floe's own key: of a prog_array and an array_of_maps the id of what each of `indices` holds, absent where it is unreadable
+  std::vector<std::optional<std::uint32_t>> ids;
 };
 
 struct ArenaPage {
