@@ -73,6 +73,7 @@ class Kernel {
   const VmCoreInfo& info() const { return info_; }
   const Symbols& symbols() const { return tables_->symbols; }
   const Types& types() const { return tables_->types; }
+  std::shared_ptr<const Types> shared_types() const { return {tables_, &tables_->types}; }  // for what may outlive the Kernel
 
   // Caches translations, so it must not be read by two threads at once; a copy of the Kernel has its own and shares the rest.
   const KernelMemory& memory() const { return paged_ ? *paged_ : *direct_; }

@@ -1,0 +1,105 @@
+// JSON as it is written, value after value, with no tree behind it: a dump has tens of megabytes of it.
+//
+// The writer owns its text, puts commas where they belong and escapes strings. What a caller must do itself is close what it opens and
+// give every value of an object its key. Strings may hold any bytes: what is not UTF-8 becomes U+FFFD, so that the text is valid
+// whatever a guest wrote. Integers keep all 64 bits; a number that is not finite is null.
+//
+//   JsonWriter json;
+//   json.begin_object().key("name").string(comm).key("cpus").begin_array().number(0u).number(1u).end_array().end_object();
+//   write(std::move(json).take());
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <charconv>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace floe {
+
+class JsonWriter {
+ public:
+  JsonWriter& begin_object() { return open('{'); }
+  JsonWriter& end_object() { return close('}'); }
+  JsonWriter& begin_array() { return open('['); }
+  JsonWriter& end_array() { return close(']'); }
+
+  JsonWriter& key(std::string_view name);
+
+  JsonWriter& string(std::string_view bytes);
+  JsonWriter& boolean(bool value) { return value ? raw("true") : raw("false"); }
+  JsonWriter& null() { return raw("null"); }
+  JsonWriter& number(double value);
+
+  template <std::integral T>
+  JsonWriter& number(T value) {
+    begin_value(kMaxInteger);
+    add_integer(value);
+    return end_value();
+  }
+
+  // "0a ff": two lowercase digits a byte, one space between.
+  JsonWriter& hex(std::span<const std::byte> bytes);
+
+  // A whole value that is JSON already.
+  JsonWriter& raw(std::string_view json);
+
+  std::string_view view() const { return {text_.data(), size_}; }
+  std::size_t size() const { return size_; }
+
+  // The text; leaves the writer empty.
+  std::string take() &&;
+
+  // For writers of many small values of one shape (walkers/render/json_sink.cpp): a value as a run of pieces. begin_value() puts the
+  // comma and makes room for `bytes` of the add_*() calls up to end_value(); of them add_string() alone makes its own, keeping `bytes`
+  // of room behind it.
+  static constexpr std::size_t kMaxInteger = 20;
+
+  void begin_value(std::size_t bytes) {
+    reserve(bytes + 1);
+    if (comma_) text_[size_++] = ',';
+  }
+  JsonWriter& end_value(bool comma = true) {
+    comma_ = comma;
+    return *this;
+  }
+  void add(std::string_view piece) {
+    assert(text_.size() - size_ >= piece.size());
+    std::memcpy(text_.data() + size_, piece.data(), piece.size());
+    size_ += piece.size();
+  }
+  template <std::integral T>
+  void add_integer(T value) {
+    size_ = static_cast<std::size_t>(std::to_chars(text_.data() + size_, text_.data() + text_.size(), value).ptr - text_.data());
+  }
+  void add_string(std::string_view bytes, std::size_t room_behind);
+
+  void reserve(std::size_t more) {
+    if (text_.size() - size_ < more) grow(more);
+  }
+
+ private:
+  JsonWriter& open(char bracket) {
+    begin_value(1);
+    text_[size_++] = bracket;
+    return end_value(false);
+  }
+  JsonWriter& close(char bracket) {
+    reserve(1);
+    text_[size_++] = bracket;
+    return end_value();
+  }
+  void grow(std::size_t more);
+  void add_escaped(std::string_view bytes, std::size_t room_behind);
+
+  std::string text_;  // its size is the room; what is written ends at size_
+  std::size_t size_ = 0;
+  bool comma_ = false;  // a comma precedes what comes next
+};
+
+}  // namespace floe
