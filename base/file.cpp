@@ -48,6 +48,27 @@ Result<std::string> read_text(const std::string& path, std::uint64_t limit) {
   return read_whole<std::string>(path, limit);
 }
 
+Result<UniqueFd> open_regular(const std::string& path, std::uint64_t& bytes) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // NONBLOCK: a FIFO must not hang us
+  if (!fd) return fail_errno(errno, path);
+  struct stat st{};
+  if (::fstat(fd.get(), &st) != 0) return fail_errno(errno, path);
+  if (!S_ISREG(st.st_mode)) return fail(Error(EINVAL, path + " is not a regular file"));
+  bytes = static_cast<std::uint64_t>(st.st_size);
+  return fd;
+}
+
+std::size_t read_at(int fd, std::uint64_t offset, std::span<std::byte> out) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t n = ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
+}
+
 Result<> write_fully(int fd, std::span<const std::byte> data, const std::string& what) {
   may_block("a file was written");
   while (!data.empty()) {

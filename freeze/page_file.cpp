@@ -1,8 +1,5 @@
 #include "freeze/page_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 #include <zstd.h>
 
@@ -10,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+
+#include "base/file.hpp"
 
 namespace floe::freeze {
 namespace {
@@ -40,27 +39,6 @@ void put_checksum(Encoder& encoder) {
 }
 
 }  // namespace
-
-bool read_exactly(int fd, std::uint64_t offset, std::span<std::byte> out) {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t n = ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    done += static_cast<std::size_t>(n);
-  }
-  return true;
-}
-
-Result<UniqueFd> open_regular(const std::string& path, std::uint64_t& bytes) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // NONBLOCK: a FIFO must not hang us
-  if (!fd) return fail_errno(errno, path);
-  struct stat st{};
-  if (::fstat(fd.get(), &st) != 0) return fail_errno(errno, path);
-  if (!S_ISREG(st.st_mode)) return fail(Error(EINVAL, path + " is not a regular file"));
-  bytes = static_cast<std::uint64_t>(st.st_size);
-  return fd;
-}
 
 struct PageFile::Context {
   ZSTD_DCtx* zstd = ZSTD_createDCtx();

@@ -119,10 +119,4 @@ class PageFileEncoder {
   bool ok_ = true;
 };
 
-// Reads all of [offset, offset + out.size()); false when the file ends before or cannot be read.
-bool read_exactly(int fd, std::uint64_t offset, std::span<std::byte> out);
-
-// Opens a regular file for reading. Errors name it.
-Result<UniqueFd> open_regular(const std::string& path, std::uint64_t& bytes);
-
 }  // namespace floe::freeze

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/file.hpp"
 #include "freeze/byte_codec.hpp"
 
 namespace floe::freeze {

@@ -1,11 +1,8 @@
-// A folder for kept files that removes itself, and pages to put into them.
+// Pages to put into kept files, and folders for those.
 #pragma once
-
-#include <stdlib.h>
 
 #include <array>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <random>
 #include <string>
@@ -13,6 +10,7 @@
 
 #include "base/address.hpp"
 #include "freeze/kept_writer.hpp"
+#include "tests/folder.hpp"
 
 namespace floe::freeze::test {
 
@@ -31,21 +29,7 @@ inline Page page_of(std::uint64_t content) {
   return page;
 }
 
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "floe-kept-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using floe::test::Folder;
 
 inline void write_file(const std::string& path, std::span<const std::byte> bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc)
