@@ -13,6 +13,7 @@
 #include "cli/kernels.hpp"
 #include "cli/link.hpp"
 #include "cli/outer.hpp"
+#include "vmm/cpuid.hpp"
 #include "vmm/guest_binary.hpp"
 #include "vmm/initramfs.hpp"
 
@@ -60,6 +61,7 @@ Prepared prepare(RunOptions options) {
   if (!initrd) return usage(initrd.error());
   plan.initrd = std::move(*initrd);
   plan.command_line = kBaseCommandLine;
+  if (const auto words = vmm::words_for_kernel(); !words.empty()) plan.command_line.append(" ").append(words);
   if (!options.append.empty()) plan.command_line += " " + options.append;
   if (plan.command_line.size() > plan.kernel.command_line_max)
     return usage(Error(fmt::format("--append is too long: this kernel takes {} bytes of command line", plan.kernel.command_line_max)));

@@ -50,6 +50,10 @@ bool host_is_emulated() {
 
 }  // namespace
 
+std::string_view words_for_kernel() {
+  return host_is_emulated() ? "slab_debug=F,kmalloc-*" : "";
+}
+
 Result<kvm::CpuidTable> supported_cpuid(int kvm_fd) {
   kvm::CpuidTable table;
   table.count = table.entries.size();
