@@ -125,7 +125,8 @@ void Renderer::follow(std::uint64_t value, Target target, int depth) {
 std::size_t Renderer::read(std::uint64_t value, const Target& target, std::vector<std::byte>& into) const {
   std::size_t wanted = std::min<std::uint64_t>(target.types->size(target.type_id).value_or(0), kMaxChase);
   const std::uint64_t at = value + target.skip;
-  if (target.in_kernel) wanted = std::min<std::uint64_t>(wanted, kPageBytes - at % kPageBytes);
+  // A kernel object is judged by its first word, so that much is read of the smallest.
+  if (target.in_kernel) wanted = std::min<std::uint64_t>(std::max<std::size_t>(wanted, 8), kPageBytes - at % kPageBytes);
   into.resize(wanted);
   return target.in_kernel ? options_.pointers->read_kernel(Kva{at}, into) : options_.pointers->read_arena(at, into);
 }

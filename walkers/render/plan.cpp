@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 namespace floe::walkers::render {
@@ -142,13 +143,14 @@ void Plans::compile_enum(Node& node, const btf_type* type) {
   for (std::uint32_t i = 0; i < count; ++i) {
     if (btf_is_enum(type)) {
       const auto& one = btf_enum(type)[i];
-      node.enumerators.push_back({static_cast<std::uint64_t>(std::int64_t{one.val}) & mask, types_->name(one.name_off)});
+      node.enumerators.push_back({static_cast<std::uint64_t>(std::int64_t{one.val}) & mask, i, types_->name(one.name_off)});
     } else {
       const auto& one = btf_enum64(type)[i];
-      node.enumerators.push_back({btf_enum64_value(&one) & mask, types_->name(one.name_off)});
+      node.enumerators.push_back({btf_enum64_value(&one) & mask, i, types_->name(one.name_off)});
     }
   }
-  std::stable_sort(node.enumerators.begin(), node.enumerators.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
+  std::sort(node.enumerators.begin(), node.enumerators.end(),
+            [](const Enumerator& a, const Enumerator& b) { return std::tie(a.value, a.order) < std::tie(b.value, b.order); });
 }
 
 void Plans::compile_struct(Node& node, const btf_type* type) {

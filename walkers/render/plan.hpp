@@ -49,6 +49,7 @@ inline constexpr std::uint64_t kToTheEnd = ~std::uint64_t{0};
 
 struct Enumerator {
   std::uint64_t value = 0;  // masked to the enum's width
+  std::uint32_t order = 0;  // as declared: of two names for one value the first counts
   std::string_view name;
 };
 

@@ -108,7 +108,8 @@ void Renderer::limit_reached() {
 void Renderer::run(Node& node, std::span<const std::byte> bytes, int depth, const Cast* cast) {
   current_->prepare(node);
   if (!spend(kValueCost)) return limit_reached();
-  if (depth >= kMaxDepth) return sink_->unsupported(fmt::format("render depth {} exceeded", kMaxDepth));
+  if (depth >= kMaxDepth && (node.op == Op::kStruct || node.op == Op::kArray))
+    return sink_->unsupported(fmt::format("render depth {} exceeded", kMaxDepth));
   switch (node.op) {
     case Op::kStruct:
       if (bytes.size() >= node.bytes) return structure(node, bytes, depth);
@@ -199,6 +200,7 @@ void Renderer::structure(const Node& node, std::span<const std::byte> bytes, int
     const auto rest = bytes.subspan(std::min<std::size_t>(member.offset, bytes.size()));
     const auto own = rest.first(std::min<std::uint64_t>(member.room, rest.size()));
     sink_->member(member.name);
+    current_->prepare(*member.node);
     if (member.cast == nullptr && is_scalar(member.node->op) && member.node->op != Op::kPointer) {
       scalar(*member.node, own);
     } else {
@@ -213,7 +215,7 @@ void Renderer::array(const Node& node, std::span<const std::byte> bytes, int dep
   std::uint64_t shown = options_.max_elements == 0 ? node.len : std::min(node.len, options_.max_elements);
   if (each != 0) shown = std::min<std::uint64_t>(shown, (bytes.size() + each - 1) / each);
   current_->prepare(*node.element);
-  const bool plain = cast == nullptr && is_scalar(node.element->op) && node.element->op != Op::kPointer && depth + 1 < kMaxDepth;
+  const bool plain = cast == nullptr && is_scalar(node.element->op) && node.element->op != Op::kPointer;
   sink_->begin_array(node.len);
   for (std::uint64_t i = 0; i < shown; ++i) {
     const auto own = bytes.subspan(i * each, std::min<std::size_t>(each, bytes.size() - i * each));
