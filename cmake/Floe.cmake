@@ -19,6 +19,8 @@ target_compile_options(floe_flags INTERFACE
 # g++ 12 reports uninitialised and dangling members inside std headers and coroutine frames that are neither.
 target_compile_options(floe_flags INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>)
+# clang-19 reports std::stable_sort for what libstdc++ 12 does inside of it.
+target_compile_options(floe_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 if(FLOE_SANITIZE)
   target_compile_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-sanitize-recover=all -g)
   target_link_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE})
