@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t kLinkText = kKernelMap + 0x1000000;
 constexpr std::uint64_t kHeapStart = 0xff11000010000000;   // what 5-level kernels use for the direct map
 constexpr std::uint64_t kHeapStart4 = 0xffff888010000000;  // and 4-level ones
-constexpr std::uint64_t kImageBytes = 0x40000;
+constexpr std::uint64_t kImageBytes = 0x60000;
 
 // Where things lie in the image.
 enum Place : std::uint64_t {
@@ -31,7 +31,9 @@ enum Place : std::uint64_t {
   kNames = 0xa000,
   kOffsets = 0xe000,
   kBtf = 0x20000,
+  kFree = 0x40000,
 };
+static_assert(kFree + SyntheticKernel::kFreeBytes == kImageBytes);
 
 Gpa image_gpa(const KernelSpec& spec, std::uint64_t place) {
   return Gpa(kLinkText - kKernelMap + spec.kernel_offset + static_cast<std::uint64_t>(spec.phys_base) + place);
@@ -113,12 +115,13 @@ void SyntheticKernel::build_types() {
     name.push_back({field, chars65, static_cast<std::uint32_t>(name.size() * 65 * 8)});
   const int utsname = w.add_struct("new_utsname", 5 * 65, name);
   w.add_struct("uts_namespace", 5 * 65, {{"name", utsname, 0}});
+  if (spec_.add_types) spec_.add_types(w);
   btf_ = w.bytes();
   types_ = parsed(btf_);
 }
 
 void SyntheticKernel::build_image() {
-  if (kBtf + btf_.size() > kImageBytes) throw std::logic_error("the synthetic image is too small for its BTF");
+  if (kBtf + btf_.size() > kFree) throw std::logic_error("the synthetic image is too small for its BTF");
   // 2 MiB pages, like the real image; 2 MiB alignment is what KASLR gives it.
   const Gpa at = image_gpa(spec_, 0);
   tables_.map(image_, at, kLargePage);
@@ -141,6 +144,8 @@ void SyntheticKernel::build_image() {
   }
   add('R', "__start_BTF", image_.value + kBtf);
   add('R', "__stop_BTF", image_.value + kBtf + btf_.size());
+  for (const auto& extra : spec_.symbols) add(extra.type, extra.name.c_str(), (free_image() + extra.place).value);
+  std::stable_sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
   const auto encoded = encode(symbols_, spec_.layout, image_.value + kOffsets);
   put(image_ + kNumSyms, encoded.count);
   write(image_ + kTokenTable, std::as_bytes(std::span(encoded.token_table)));
@@ -183,6 +188,10 @@ Kva SyntheticKernel::symbol(const std::string& name) const {
   const auto found = std::find_if(symbols_.begin(), symbols_.end(), [&](const auto& symbol) { return symbol.name == name; });
   if (found == symbols_.end()) throw std::logic_error("no synthetic symbol " + name);
   return Kva(found->address);
+}
+
+Kva SyntheticKernel::free_image() const {
+  return image_ + kFree;
 }
 
 Kva SyntheticKernel::allocate(std::uint64_t bytes) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,15 @@ struct KernelSpec {
   std::optional<std::uint64_t> possible_mask = std::nullopt;  // CPUs that exist; without one there is no such symbol
   bool raw_copy = true;                                       // VMCOREINFO as bare text
   bool note_copy = true;                                      // and as ELF note
+
+  // What one test alone needs: more types, and more symbols in the part of the image that is kept free for tests.
+  std::function<void(TypeWriter&)> add_types = {};
+  struct ExtraSymbol {
+    std::string name;
+    std::uint64_t place = 0;  // from the start of that part, below kFreeBytes
+    char type = 'T';
+  };
+  std::vector<ExtraSymbol> symbols = {};
 };
 
 class SyntheticKernel {
@@ -63,6 +73,8 @@ class SyntheticKernel {
 
   std::uint32_t offset(const std::string& path) const { return types_->offset(path).value(); }
   Kva symbol(const std::string& name) const;
+  Kva free_image() const;  // kFreeBytes of zeroes that only the symbols above lie in
+  static constexpr std::uint64_t kFreeBytes = 0x20000;
   Gpa physical(Kva kva) const { return tables_.tables().translate(kva).value().gpa; }
 
   SparseMemory memory;
