@@ -85,6 +85,7 @@ void SyntheticKernel::build_types() {
   const int chars65 = w.array(w.character, 65);
   const int thread_info = spec_.cpu_in_thread_info ? w.add_struct("thread_info", 16, {{"flags", w.u64, 0}, {"cpu", w.u32, 64}})
                                                    : w.add_struct("thread_info", 16, {{"flags", w.u64, 0}});
+  const int thread = w.add_struct("thread_struct", 8, {{"sp", w.u64, 0}});
   const int ids = w.add_struct("", 8, {{"pid", w.s32, 0}, {"tgid", w.s32, 32}});
   std::vector<MemberSpec> task = {{"thread_info", thread_info, 0},
                                   {"__state", w.u32, 8 * 16},
@@ -97,9 +98,11 @@ void SyntheticKernel::build_types() {
                                   {nullptr, ids, 8 * 80},
                                   {"comm", chars16, 8 * 88},
                                   {"worker_private", w.pointer, 8 * 104},
-                                  {"exit_state", w.s32, 8 * 112}};
+                                  {"exit_state", w.s32, 8 * 112},
+                                  {"stack", w.pointer, 8 * 120},
+                                  {"thread", thread, 8 * 128}};
   if (!spec_.cpu_in_thread_info) task.push_back({"cpu", w.u32, 8 * 116});
-  w.add_struct("task_struct", 128, task);
+  w.add_struct("task_struct", 136, task);
   if (spec_.thread_head) w.add_struct("signal_struct", 32, {{"nr_threads", w.s32, 0}, {"thread_head", w.list_head, 64}});
   w.add_struct("kthread", 24, {{"data", w.pointer, 64}, {"full_name", w.pointer, 128}});
   w.add_struct(
@@ -196,13 +199,14 @@ Kva SyntheticKernel::free_image() const {
 
 Kva SyntheticKernel::allocate(std::uint64_t bytes) {
   const Kva start = heap_;
-  for (std::uint64_t done = 0; done < bytes; done += kPageBytes) {
-    tables_.map(heap_, heap_gpa_);
-    memory.write(heap_gpa_, std::array<std::byte, kPageBytes>{});
-    heap_ = heap_ + kPageBytes;
-    heap_gpa_ = heap_gpa_ + 2 * kPageBytes;  // neighbours in virtual memory are none in RAM
-  }
+  for (; heap_ - start < bytes; heap_ = heap_ + kPageBytes) map(heap_);
   return start;
+}
+
+void SyntheticKernel::map(Kva kva) {
+  tables_.map(Kva(page_floor(kva.value)), heap_gpa_);
+  memory.write(heap_gpa_, std::array<std::byte, kPageBytes>{});
+  heap_gpa_ = heap_gpa_ + 2 * kPageBytes;  // neighbours in virtual memory are none in RAM
 }
 
 void SyntheticKernel::write(Kva kva, std::span<const std::byte> bytes) {

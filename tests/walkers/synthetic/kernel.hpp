@@ -71,6 +71,9 @@ class SyntheticKernel {
   // Mapped, zeroed kernel memory outside the image.
   Kva allocate(std::uint64_t bytes);
 
+  // The page of an address of the test's choice.
+  void map(Kva kva);
+
   std::uint32_t offset(const std::string& path) const { return types_->offset(path).value(); }
   Kva symbol(const std::string& name) const;
   Kva free_image() const;  // kFreeBytes of zeroes that only the symbols above lie in
