@@ -2,9 +2,9 @@
 // The walk must end within its budget, list no task twice and account for what it left out.
 #include <cstdlib>
 #include <set>
-#include <vector>
 
 #include "fuzz/input.hpp"
+#include "fuzz/patched.hpp"
 #include "tests/walkers/synthetic/kernel.hpp"
 #include "walkers/walkers.hpp"
 
@@ -12,30 +12,6 @@ using namespace floe;
 using namespace floe::walkers;
 
 namespace {
-
-// The guest's memory with the input laid over it.
-class Patched : public Memory {
- public:
-  explicit Patched(const Memory& base) : base_(base) {}
-  void patch(Gpa gpa, std::span<const std::uint8_t> bytes) { patches_.push_back({gpa.value, bytes}); }
-
-  std::size_t read(Gpa gpa, std::span<std::byte> out) const override {
-    const std::size_t got = base_.read(gpa, out);
-    for (const auto& [start, bytes] : patches_)
-      for (std::size_t i = 0; i < bytes.size(); ++i)
-        if (start + i >= gpa.value && start + i - gpa.value < got) out[start + i - gpa.value] = std::byte{bytes[i]};
-    return got;
-  }
-  std::vector<PhysRange> populated() const override { return base_.populated(); }
-
- private:
-  struct Patch {
-    std::uint64_t start;
-    std::span<const std::uint8_t> bytes;
-  };
-  const Memory& base_;
-  std::vector<Patch> patches_;
-};
 
 struct Guest {
   synthetic::SyntheticKernel kernel;
@@ -52,8 +28,7 @@ struct Guest {
     auto open = Kernel::open(kernel.memory);
     if (!open) std::abort();
     opened.emplace(std::move(*open));
-    for (const auto& range : kernel.memory.populated())
-      for (std::uint64_t at = 0; at < range.bytes; at += kPageBytes) pages.push_back(range.start + at);
+    pages = fuzz::pages_of(kernel.memory);
   }
 };
 
@@ -62,13 +37,8 @@ struct Guest {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Guest guest;
   fuzz::Input input(data, size);
-  Patched memory(guest.kernel.memory);
-  for (int i = 0; i < 16 && !input.empty(); ++i) {
-    const auto page = input.take<std::uint8_t>();
-    const auto offset = input.take<std::uint16_t>() % kPageBytes;
-    const auto bytes = input.take<std::uint8_t>() % 64u;
-    memory.patch(guest.pages[page % guest.pages.size()] + offset, input.take_bytes(bytes));
-  }
+  fuzz::Patched memory(guest.kernel.memory);
+  memory.patch_by(input, guest.pages);
 
   const auto kernel = Kernel::open(memory, *guest.opened);
   if (!kernel) return 0;

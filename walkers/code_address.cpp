@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <utility>
+
+#include "walkers/list.hpp"
 
 namespace floe::walkers {
 namespace {
@@ -39,27 +40,17 @@ CodeAddresses::CodeAddresses(const Kernel& kernel, WalkBudget budget) : kernel_(
   module_symbols_.resize(modules_.size());
 }
 
-// The nodes of a list_head's ring, each once; `visit` gets them. A ring that misses its head is found out by Brent's method: the node
-// held back is renewed at every power of two, and is met again after at most as many steps as the loop is long.
+// The nodes of a ring, at most so many of them.
 template <class Visit>
 void CodeAddresses::follow(Kva head, std::string_view list, WalkBudget& budget, std::size_t most, const Visit& visit) {
-  const auto problem = [&](std::string text) {
-    if (problems_.size() < kMaxProblems) problems_.push_back(fmt::format("{}: {}", list, text));
-  };
-  const KernelMemory& memory = kernel_.memory();
-  auto next = memory.get<std::uint64_t>(head);
-  Kva held = head;
-  for (std::size_t n = 1; next && Kva(*next) != head; ++n) {
-    const Kva node(*next);
-    if (node == held) return problem("comes back to itself instead of its head");
-    if (n > most) return problem(fmt::format("left after {} entries", most));
-    if (!budget.step()) return problem(fmt::format("left after {} entries: {}", n - 1, budget.reason()));
-    if (node.value % 8 != 0 || (next = memory.get<std::uint64_t>(node), !next))
-      return problem(fmt::format("its entry {} links to {:#x}, which is no list node", n - 1, node.value));
-    if (std::has_single_bit(n)) held = node;
+  const auto walk = walk_list(kernel_.memory(), head, budget, [&](Kva node) {
+    if (most-- == 0) return false;
     visit(node);
-  }
-  if (!next) problem(memory.explain(head));
+    return true;
+  });
+  auto problem = walk.problem(list, budget);
+  if (walk.end == ListEnd::stopped) problem = fmt::format("{}: left after {} entries", list, walk.nodes - 1);
+  if (problem) problems_.push_back(std::move(*problem));
 }
 
 void CodeAddresses::read_modules(WalkBudget& budget) {

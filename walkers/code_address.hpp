@@ -43,7 +43,6 @@ class CodeAddresses {
   static constexpr std::size_t kMaxModules = 4096;
   static constexpr std::size_t kMaxBpfSymbols = 16'384;
   static constexpr std::size_t kMaxModuleSymbols = 65'536;  // of one module
-  static constexpr std::size_t kMaxProblems = 16;
 
   // Reads through `kernel`, which outlives it. Like the kernel's memory it must not be used by two threads at once.
   explicit CodeAddresses(const Kernel& kernel, WalkBudget budget = WalkBudget(kMaxModules + kMaxBpfSymbols));

@@ -24,6 +24,7 @@ class PrintkRing {
   Kva info(std::uint64_t id) const;
   void set_state(std::uint64_t id, State state);
   Kva ring() const { return ring_; }
+  Kva data() const { return data_; }
   std::uint64_t newest() const { return head_; }
 
   SyntheticKernel& guest;
