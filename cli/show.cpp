@@ -7,6 +7,7 @@
 #include "cli/command.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
+#include "cli/show_kernel.hpp"
 #include "walkers/kernel.hpp"
 #include "walkers/tasks.hpp"
 #include "walkers/uts.hpp"
@@ -83,7 +84,7 @@ void add_meta(json::object& document, const freeze::SnapshotMeta& meta) {
   document["residual_pages"] = meta.residual_pages;
 }
 
-void print_json(const Shown& s) {
+void print_json(const Shown& s, const ShownKernel& kernel_of, const ShowOptions& sections) {
   json::array tasks, idle, vcpus;
   for (const walkers::Task& task : s.tasks.tasks) tasks.push_back(task_json(task));
   for (const walkers::Task& task : s.tasks.idle) idle.push_back(task_json(task));
@@ -114,15 +115,20 @@ void print_json(const Shown& s) {
       {"problems", source_problems},
   };
   document.insert(kernel.begin(), kernel.end());
+  add_kernel_sections(document, kernel_of, sections);
   fmt::print("{}", pretty_json(document));
 }
 
 Verdict show(std::vector<std::string> words) {
   std::string path;
   bool as_json = false;
-  CLI::App app("Prints what a memory says of its kernel: release, vCPUs, tasks.", "floe show");
+  ShowOptions sections;
+  CLI::App app("Prints what a memory says of its kernel: release, vCPUs, tasks; or its log, or its stacks.", "floe show");
   app.add_option("MEMORY", path, "a kept snapshot (its page file must be beside it), a run's folder (its newest snapshot), or an ELF core")
       ->required();
+  app.add_flag("--log", sections.log, "the kernel's log, as dmesg prints it");
+  app.add_flag("--stacks", sections.stacks, "the kernel stacks of tasks");
+  app.add_option("--task", sections.task, "with --stacks: of this process or thread only")->option_text("PID")->needs("--stacks");
   app.add_flag("--json", as_json, "machine-readable");
   if (const auto ended = parse(app, std::move(words))) return *ended;
   const auto source = MemorySource::open(path);
@@ -137,10 +143,14 @@ Verdict show(std::vector<std::string> words) {
   auto tasks = walkers::tasks(*kernel, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   if (!tasks) return {Exit::kUsage, path + ": " + tasks.error().message};
   const Shown shown{*source, *kernel, std::move(*uts), std::move(*tasks)};
-  if (as_json)
-    print_json(shown);
-  else
-    print_text(shown);
+  const ShownKernel kernel_of{*source, *kernel, shown.tasks, deadline};
+  if (as_json) {
+    print_json(shown, kernel_of, sections);
+  } else {
+    if (!sections.log && !sections.stacks) print_text(shown);
+    if (sections.log) print_log(kernel_of);
+    if (sections.stacks) print_stacks(kernel_of, sections);
+  }
   if (source->damaged()) return {Exit::kUsage, path + ": damaged: " + source->problems().back()};
   return {};
 }
