@@ -91,6 +91,7 @@ engine::task<> GuestRun::run() {
   take_wire({});
   const auto read = co_await series_->read_newest();
   if (read.is_error()) report_.notes.push_back(read.error().message);
+  conclude_scheduler();
   if (report_.verdict.code != Exit::kPass || plan_.options.keep_snapshots) {
     const auto kept = co_await series_->keep();
     if (kept.is_error()) report_.notes.push_back(kept.error().message);
@@ -131,6 +132,11 @@ Result<> GuestRun::start_machine() {
   auto series = SnapshotSeries::create(*vm_, *pc_, plan_.options, plan_.nested, folder_);
   if (!series) return fail(std::move(series.error()));
   series_ = std::move(*series);
+  series_->on_failure([this] {
+    Event event;
+    event.kind = Event::Kind::kSchedulerFailed;
+    events_.post(std::move(event));
+  });
   vm_->start([this](const vmm::VcpuEvent& what) {
     Event event;
     event.kind = Event::Kind::kVcpu;
@@ -262,6 +268,13 @@ void GuestRun::handle(const Event& event) {
       else
         request_stop({Exit::kUsage, series_->ring_too_small()}, stop_grace());
       break;
+    case Event::Kind::kSchedulerFailed:
+      conclude_scheduler();
+      if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
+      break;
+    case Event::Kind::kLateTaken:
+      if (stop_after_late_ && phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
+      break;
     case Event::Kind::kProgress:
       show_progress();
       break;
@@ -317,6 +330,7 @@ void GuestRun::take_console(std::span<const std::byte> bytes) {
     const char c = static_cast<char>(b);
     if (c == '\n') {
       look_for_panic(console_line_);
+      look_for_scheduler(console_line_);
       console_line_.clear();
     } else if (c != '\r' && console_line_.size() < kMostLineBytes) {
       console_line_ += c;
@@ -331,6 +345,36 @@ void GuestRun::look_for_panic(std::string_view line) {
   report_.panic = line.substr(at);
   crashed_ = true;
   after(plan_.nested ? 5s : 2s, Event::Kind::kPanicTimeout);
+}
+
+// The kernel prints this while it throws a scheduler out, and forgets why soon after: the next tick may be too late.
+void GuestRun::look_for_scheduler(std::string_view line) {
+  if (line.find("sched_ext: BPF scheduler \"") == line.npos || std::exchange(late_hinted_, true)) return;
+  take_late();
+}
+
+void GuestRun::take_late() {
+  if (phase_ == Phase::kRunning) ticks_->spawn(late_snapshot(), "late snapshot");
+}
+
+engine::task<> GuestRun::late_snapshot() {
+  const auto taken = co_await series_->hurry();
+  if (taken.is_error()) note("a late snapshot failed: " + taken.error().message);
+  Event event;
+  event.kind = Event::Kind::kLateTaken;
+  events_.post(std::move(event));
+  co_return engine::ok;
+}
+
+// What the kernel says of a scheduler's end tells more than how its process ended.
+void GuestRun::conclude_scheduler() {
+  const auto& failure = series_->scheduler().failure();
+  if (!failure) return;
+  Verdict verdict{failure->stall ? Exit::kStall : Exit::kScheduler, failure->describe()};
+  if (report_.verdict.code == Exit::kScheduler && verdict.code == Exit::kScheduler)
+    report_.verdict = std::move(verdict);
+  else
+    conclude(std::move(verdict));
 }
 
 void GuestRun::take_wire(std::span<const std::byte> bytes) {
@@ -411,9 +455,10 @@ void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
   report_.scheduler_outcome = wire::decode_outcome(payload);
   if (phase_ != Phase::kRunning || !report_.scheduler_outcome) return;
   if (succeeded(*report_.scheduler_outcome)) return;  // a clean unregister
-  request_stop({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
-                                              describe(*report_.scheduler_outcome))},
-               stop_grace());
+  conclude({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
+                                          describe(*report_.scheduler_outcome))});
+  stop_after_late_ = true;
+  take_late();
 }
 
 void GuestRun::handle_power(vmm::PowerEvent event) {

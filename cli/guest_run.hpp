@@ -64,6 +64,8 @@ class GuestRun {
       kStopTimeout,
       kPanicTimeout,
       kTicksFailed,
+      kSchedulerFailed,  // a snapshot shows it
+      kLateTaken,
       kProgress,
       kInterrupt
     } kind = Kind::kOutput;
@@ -78,6 +80,10 @@ class GuestRun {
   void take_output(int rounds);
   void take_console(std::span<const std::byte> bytes);
   void look_for_panic(std::string_view line);
+  void look_for_scheduler(std::string_view line);
+  void take_late();
+  engine::task<> late_snapshot();
+  void conclude_scheduler();
   void take_wire(std::span<const std::byte> bytes);
   void handle_frame(const vmm::wire::Frame& frame);
   void handle_hello(std::span<const std::byte> payload);
@@ -123,6 +129,8 @@ class GuestRun {
   std::string console_line_;
   bool crashed_ = false;  // the guest went down by a crash: its last state is worth a snapshot
   bool stop_timer_set_ = false;
+  bool late_hinted_ = false;      // the console told of a scheduler that was disabled
+  bool stop_after_late_ = false;  // the scheduler's process failed: one more snapshot, then the end
 };
 
 }  // namespace floe::cli

@@ -25,6 +25,17 @@ json::value outcome_code(const std::optional<vmm::wire::Outcome>& outcome) {
   }
 }
 
+json::value scheduler_failure(const std::optional<freeze::SchedulerFailure>& failure) {
+  if (!failure) return nullptr;
+  return {{"stall", failure->stall},
+          {"name", json_text(failure->name)},
+          {"reason", json_text(failure->reason)},
+          {"message", json_text(failure->message)},
+          {"text", json_text(failure->describe())},
+          {"last_in_charge", failure->before ? json::value(*failure->before) : json::value(nullptr)},
+          {"shown_by", failure->shown_by}};
+}
+
 json::object spread(const std::vector<std::uint64_t>& values) {
   json::object o{{"p50", nullptr}, {"p99", nullptr}, {"max", nullptr}, {"count", values.size()}};
   if (values.empty()) return o;
@@ -102,7 +113,10 @@ std::string to_json(const RunReport& r, bool pretty) {
                          ? json::value(r.command_outcome->code)
                          : json::value(nullptr)},
       {"command", {{"argv", json::value_from(r.command)}, {"outcome", outcome_code(r.command_outcome)}}},
-      {"scheduler", {{"argv", json::value_from(r.scheduler)}, {"outcome", outcome_code(r.scheduler_outcome)}}},
+      {"scheduler",
+       {{"argv", json::value_from(r.scheduler)},
+        {"outcome", outcome_code(r.scheduler_outcome)},
+        {"failure", scheduler_failure(r.scheduler_failure)}}},
       {"kernel", {{"path", r.kernel_path}, {"xxh3_128", r.kernel_hash}, {"command_line", r.command_line}}},
       {"machine", {{"cpus", r.cpus}, {"memory_mib", r.memory_mib}, {"populated_bytes", r.populated_bytes}}},
       {"host", {{"mode", r.host_mode}, {"retries", r.host_retries}}},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/exit.hpp"
+#include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_ring.hpp"
 #include "vmm/wire.hpp"
 #include "walkers/tasks.hpp"
@@ -35,7 +36,8 @@ struct RunReport {
   std::optional<vmm::wire::Hello> hello;
   std::optional<vmm::wire::Outcome> command_outcome;
   std::optional<vmm::wire::Outcome> scheduler_outcome;
-  std::string panic;  // the kernel's line
+  std::string panic;                                          // the kernel's line
+  std::optional<freeze::SchedulerFailure> scheduler_failure;  // as the snapshots show it
 
   // Snapshots.
   std::string dirty_source;
@@ -47,7 +49,7 @@ struct RunReport {
     std::string write_error;
   } snapshots;
   std::vector<std::uint64_t> pause_us, park_us, capture_us, thaw_us, precopy_us, residual_pages;  // one per snapshot taken
-  freeze::SnapshotRing::Parts ring_parts;  // at the end
+  freeze::SnapshotRing::Parts ring_parts;                                                         // at the end
   std::uint64_t ring_bytes_limit = 0, ring_peak_bytes = 0, ring_largest_delta = 0, ring_pinned_bytes = 0;
   std::optional<std::uint64_t> ring_would_fit;  // --ring-bytes that would hold the first snapshot, where the limit did not
   std::uint64_t arena_bytes = 0, populated_bytes = 0;

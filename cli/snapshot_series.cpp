@@ -18,6 +18,11 @@ using vmm::Clock;
 constexpr std::size_t kHotSnapshots = 10;
 constexpr std::size_t kCompressedPerTick = 128;
 
+struct Cleared {
+  bool& flag;
+  ~Cleared() { flag = false; }
+};
+
 std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
   return {
       {"serial", sizeof(vmm::Serial16550::State), [&pc](std::span<std::byte> out) { return pc.serial().save(out); }},
@@ -68,6 +73,11 @@ engine::task<> SnapshotSeries::tick() {
     if (!due) co_return due.failure();
     report_.snapshots.missed_ticks += due->missed;
     ring_->count_skipped(due->missed);
+    if (taking_) {  // one that could not wait for its turn
+      ++report_.snapshots.missed_ticks;
+      ring_->count_skipped(1);
+      continue;
+    }
     const auto taken = co_await take(due->index + 1);
     if (!taken) co_return taken.failure();
   }
@@ -80,7 +90,16 @@ engine::task<> SnapshotSeries::take_last() {
   co_return engine::ok;
 }
 
+engine::task<> SnapshotSeries::hurry() {
+  if (taking_ || !ring_too_small_.empty()) co_return engine::ok;
+  const auto taken = co_await take(0);
+  if (!taken) co_return taken.failure();
+  co_return engine::ok;
+}
+
 engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
+  taking_ = true;
+  const Cleared when_done{taking_};
   auto taken = co_await snapshotter_->take(tick_number, capture_pool_);
   if (!taken) co_return taken.failure();
   const freeze::SnapshotMeta& meta = taken->meta;
@@ -147,6 +166,7 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   options.deadline = deadline;
   auto kernel = walkers::Kernel::open(memory, options);
   if (!kernel) return fail(std::move(kernel.error()));
+  watch_.look(*kernel, view.meta().sequence, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   auto uts = walkers::uts(*kernel);
   if (!uts) return fail(std::move(uts.error()).within("init_uts_ns"));
   auto tasks = walkers::tasks(*kernel, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
@@ -157,6 +177,15 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   read_sequence_ = view.meta().sequence;
   kernel_.emplace(std::move(*kernel));
   return {};
+}
+
+// Back on the engine: keeps what may tell most, and tells of a failure.
+void SnapshotSeries::after_walk(const std::shared_ptr<freeze::SnapshotView>& view) {
+  const std::uint64_t sequence = view->meta().sequence;
+  if (watch_.last_attached() == sequence) telling_.before = view;
+  if (!watch_.failure() || std::exchange(failure_told_, true)) return;
+  if (watch_.failure()->before != sequence) telling_.late = view;
+  if (tell_failure_) tell_failure_();
 }
 
 engine::task<> SnapshotSeries::read() {
@@ -171,6 +200,7 @@ engine::task<> SnapshotSeries::read() {
       const auto work = [this, reading] { return walk(*reading->view); };
       const auto walked = co_await walk_pool_.run(work);
       if (walked.is_cancelled()) break;
+      after_walk(reading->view);
       walk_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began).count());
       ++report_.walks;
       if (walked)
@@ -213,6 +243,7 @@ engine::task<> SnapshotSeries::read_newest() {
   const auto view = std::make_shared<freeze::SnapshotView>(ring_->newest());
   const auto work = [this, view] { return walk(*view); };
   const auto walked = co_await walk_pool_.run(work);
+  after_walk(view);
   ++report_.walks;
   if (walked.is_error()) report_.walk_error = walked.error().message;
   co_return engine::ok;
@@ -238,6 +269,7 @@ std::string SnapshotSeries::summary() const {
 }
 
 void SnapshotSeries::report(RunReport& report) const {
+  report.scheduler_failure = watch_.failure();
   report.dirty_source = report_.dirty_source;
   report.snapshots = report_.snapshots;
   report.snapshots.taken = ring_->counters().taken;

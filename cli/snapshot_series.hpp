@@ -5,6 +5,7 @@
 // snapshot that arrives while the reader is still at an earlier one is not read, and counted.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
 #include "engine/engine.hpp"
+#include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_memory.hpp"
 #include "freeze/snapshotter.hpp"
 #include "vmm/pc.hpp"
@@ -34,6 +36,8 @@ class SnapshotSeries {
 
   // One snapshot outside the beat: the last state of a guest that crashed.
   engine::task<> take_last();
+  // One snapshot as soon as possible, beside the beat: something is happening to the guest now.
+  engine::task<> hurry();
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
   // Not even one snapshot fitted: which --ring-bytes would. Empty otherwise.
@@ -45,6 +49,18 @@ class SnapshotSeries {
 
   void report(RunReport& report) const;
 
+  // What the snapshots say of the scheduler. Its failure is told to on_failure() as well, once, as soon as a snapshot shows it.
+  const freeze::SchedulerWatch& scheduler() const { return watch_; }
+  void on_failure(std::function<void()> tell) { tell_failure_ = std::move(tell); }
+
+  // The snapshots that tell most of a scheduler that failed: the last one with it in charge, and the one that showed the failure, where
+  // that is a later one. They stay readable whatever the ring evicts.
+  struct Telling {
+    std::shared_ptr<const freeze::SnapshotView> before, late;
+  };
+  const Telling& telling() const { return telling_; }
+  const freeze::RamLayout& layout() const { return layout_; }
+
  private:
   SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz);
   engine::task<> take(std::uint64_t tick_number);
@@ -55,6 +71,7 @@ class SnapshotSeries {
     std::uint64_t ring_bytes = 0;
   };
   Result<> walk(const freeze::SnapshotView& view);
+  void after_walk(const std::shared_ptr<freeze::SnapshotView>& view);
   void write_metrics(const Reading& reading, std::optional<std::size_t> tasks, std::uint64_t walk_us);
 
   vmm::Vm& vm_;
@@ -72,6 +89,11 @@ class SnapshotSeries {
   engine::mailbox<std::shared_ptr<Reading>> to_read_;
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
   std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
+  freeze::SchedulerWatch watch_;           // used where a snapshot is walked; read between walks
+  std::function<void()> tell_failure_;
+  bool failure_told_ = false;
+  Telling telling_;
+  bool taking_ = false;
   bool refusal_told_ = false;
   std::string ring_too_small_;
 

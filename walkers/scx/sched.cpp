@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+
+#include "walkers/code_address.hpp"
 
 namespace floe::walkers::scx {
 namespace {
@@ -70,18 +71,25 @@ std::optional<Kva> exit_info_address(Walk& walk) {
   return info && *info != 0 ? std::optional(Kva(*info)) : std::nullopt;
 }
 
+// A string of at most `most` bytes behind a pointer, as far as it is readable.
 std::string text_at(Walk& walk, Kva info, Field field, std::size_t most) {
-  const auto text = walk.memory.get_pointer(info, field);
-  if (!text) return {};
-  std::string bytes(most, '\0');
-  bytes.resize(walk.memory.read(*text, std::as_writable_bytes(std::span(bytes))));
-  bytes.resize(std::min(bytes.find('\0'), bytes.size()));
-  return bytes;
-}
-
-std::string symbolised(const Walk& walk, std::uint64_t address) {
-  const auto at = walk.kernel.symbols().at(Kva(address));
-  return at ? fmt::format("{}+{:#x}", at->name, at->offset) : fmt::format("{:#x}", address);
+  constexpr std::size_t kChunk = 1024;
+  const auto start = walk.memory.get_pointer(info, field);
+  std::string text;
+  while (start && text.size() < most && walk.budget.step()) {
+    const std::size_t done = text.size();
+    text.resize(std::min(done + kChunk, most));
+    const auto chunk = std::as_writable_bytes(std::span(text)).subspan(done);
+    const std::size_t got = walk.memory.read(*start + done, chunk);
+    text.resize(done + got);
+    const auto end = text.find('\0', done);
+    if (end != text.npos) {
+      text.resize(end);
+      break;
+    }
+    if (got < chunk.size()) break;
+  }
+  return text;
 }
 
 void add_backtrace(Walk& walk, Kva info, ExitInfo& result) {
@@ -89,11 +97,12 @@ void add_backtrace(Walk& walk, Kva info, ExitInfo& result) {
   if (!fields.backtrace || !fields.backtrace_length) return;
   const auto entries = walk.memory.get_pointer(info, *fields.backtrace);
   const auto length = walk.memory.get_number(info, *fields.backtrace_length);
-  if (!entries || !length) return;
+  if (!entries || !length || *length == 0) return;
+  const CodeAddresses code(walk.kernel);
   for (std::uint64_t i = 0; i < std::min<std::uint64_t>(*length, kMaxBacktrace); ++i) {
     const auto address = walk.memory.get<std::uint64_t>(*entries + 8 * i);
     if (!address) return walk.problem(fmt::format("exit_info's backtrace is not readable from entry {} on", i));
-    result.backtrace.push_back(symbolised(walk, *address));
+    result.backtrace.push_back(code.text(Kva(*address)));
   }
 }
 
