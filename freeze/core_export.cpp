@@ -68,8 +68,7 @@ walkers::core::CoreContents core_contents(const SnapshotMeta& meta, const Machin
   walkers::core::CoreContents contents;
   for (const RamSlot& slot : layout.slots()) contents.ram.push_back({slot.start, slot.bytes});
   for (const VcpuState& vcpu : machine.vcpus) contents.notes.cpus.push_back(registers_of(vcpu));
-  std::stable_sort(contents.notes.cpus.begin(), contents.notes.cpus.end(),
-                   [](const Registers& a, const Registers& b) { return a.id < b.id; });
+  std::sort(contents.notes.cpus.begin(), contents.notes.cpus.end(), [](const Registers& a, const Registers& b) { return a.id < b.id; });
   contents.notes.vmcoreinfo = std::move(vmcoreinfo);
   contents.notes.floe = walkers::core::Origin{meta.sequence, meta.realtime_ns};
   return contents;

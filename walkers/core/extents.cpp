@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <iterator>
+#include <tuple>
+#include <utility>
 
 namespace floe::walkers::core {
 namespace {
 
+// Of two that start together the longer one comes first, then the one that stands first in the file.
 bool starts_before(const Extent& a, const Extent& b) {
-  return a.start < b.start;
+  return std::tuple(a.start, b.bytes, a.offset) < std::tuple(b.start, a.bytes, b.offset);
 }
 
 // Sorted and disjoint, by cutting off what an earlier one already holds.
 std::vector<Extent> without_overlaps(std::vector<Extent> pieces) {
-  std::stable_sort(pieces.begin(), pieces.end(), starts_before);
+  std::sort(pieces.begin(), pieces.end(), starts_before);
   std::vector<Extent> kept;
   std::uint64_t covered = 0;
   for (Extent piece : pieces) {
@@ -38,29 +41,29 @@ std::vector<Extent> without_overlaps(std::vector<Extent> pieces) {
 }  // namespace
 
 Extents::Extents(std::vector<Extent> pieces) {
-  const auto border = std::stable_partition(pieces.begin(), pieces.end(), [](const Extent& piece) { return !piece.zeroes(); });
-  std::vector<Extent> zeroes(border, pieces.end());
-  pieces.erase(border, pieces.end());
-  extents_ = without_overlaps(std::move(pieces));
+  std::vector<Extent> zeroes;
+  for (const Extent& piece : pieces)
+    if (piece.zeroes()) zeroes.push_back(piece);
+  std::erase_if(pieces, [](const Extent& piece) { return piece.zeroes(); });
+  const auto filled = without_overlaps(std::move(pieces));
   zeroes = without_overlaps(std::move(zeroes));
 
   // Zeroes only where no bytes are.
   std::vector<Extent> gaps;
-  auto taken = extents_.begin();
+  auto taken = filled.begin();
   for (const Extent& zero : zeroes) {
     std::uint64_t at = zero.start;
-    while (taken != extents_.end() && taken->end() <= at) ++taken;
+    while (taken != filled.end() && taken->end() <= at) ++taken;
     while (at < zero.end()) {
-      const std::uint64_t until = taken == extents_.end() ? zero.end() : std::min(zero.end(), taken->start);
+      const std::uint64_t until = taken == filled.end() ? zero.end() : std::min(zero.end(), taken->start);
       if (until > at) gaps.push_back({at, until - at, Extent::kZeroes});
-      if (taken == extents_.end() || taken->start >= zero.end()) break;
+      if (taken == filled.end() || taken->start >= zero.end()) break;
       at = taken->end();
       if (at <= zero.end()) ++taken;
     }
   }
-  const auto middle = static_cast<std::ptrdiff_t>(extents_.size());
-  extents_.insert(extents_.end(), gaps.begin(), gaps.end());
-  std::inplace_merge(extents_.begin(), extents_.begin() + middle, extents_.end(), starts_before);
+  extents_.reserve(filled.size() + gaps.size());
+  std::merge(filled.begin(), filled.end(), gaps.begin(), gaps.end(), std::back_inserter(extents_), starts_before);
 }
 
 const Extent* Extents::find(std::uint64_t address) const {

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 #include <type_traits>
@@ -238,8 +239,9 @@ void read_notes(std::span<const std::byte> bytes, Notes& into) {
 std::vector<std::byte> write_notes(const Notes& notes) {
   std::vector<std::byte> out;
   for (const Registers& cpu : notes.cpus) append_note(out, "CORE", NT_PRSTATUS, status_of(cpu));
-  for (const Registers& cpu : notes.cpus)
-    if (cpu.cr) append_note(out, "QEMU", 0, qemu_of(cpu));
+  // The n-th of them is CPU n's: all or none.
+  if (std::all_of(notes.cpus.begin(), notes.cpus.end(), [](const Registers& cpu) { return cpu.cr.has_value(); }))
+    for (const Registers& cpu : notes.cpus) append_note(out, "QEMU", 0, qemu_of(cpu));
   if (notes.vmcoreinfo) append_note(out, "VMCOREINFO", 0, std::as_bytes(std::span(notes.vmcoreinfo->text())));
   if (notes.floe) append_note(out, "FLOE", 1, FloeNote{1, 0, notes.floe->sequence, notes.floe->realtime_ns});
   return out;
