@@ -4,6 +4,7 @@
 // the version. The layers, each usable by itself:
 //
 //   Memory         guest-physical bytes of an instant: a frozen guest, a snapshot, a core     memory.hpp
+//   CoreMemory     those of an ELF core, /proc/kcore included                                  core/core_file.hpp
 //   VmCoreInfo     the kernel's own note on where it is, found by scanning                     vmcoreinfo.hpp
 //   PageTables     kernel-virtual to guest-physical                                            page_tables.hpp
 //   PagedMemory    kernel-virtual bytes                                                        kernel_memory.hpp

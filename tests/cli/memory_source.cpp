@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(as_a_core_it_is_the_same) {
 
   // And once more from there.
   BOOST_REQUIRE(core->write_core(run.file("again"), nullptr).has_value());
-  BOOST_TEST(freeze::test::read_file(run.file("again")) == freeze::test::read_file(path), boost::test_tools::per_element());
+  BOOST_TEST((freeze::test::read_file(run.file("again")) == freeze::test::read_file(path)));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_no_memory_is_named_and_said_why) {

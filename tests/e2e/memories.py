@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pathlib
 import shutil
 import socket
 import subprocess
@@ -29,7 +30,7 @@ class Qemu:
 
     def __init__(self, folder, kernel):
         self.console, self.control = folder / "console", folder / "control"
-        init = open(floe.REPORTER, "rb").read()
+        init = pathlib.Path(floe.REPORTER).read_bytes()
         device = [("dev", 0o40755, b"", (0, 0)), ("dev/console", 0o20600, b"", (5, 1)), ("proc", 0o40755, b"", (0, 0))]
         (folder / "initrd").write_bytes(cpio([*device, ("init", 0o100755, init, (0, 0))]))
         machine = ["-M", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "256M", "-nodefaults", "-display", "none"]
@@ -38,12 +39,16 @@ class Qemu:
         self.argv = ["qemu-system-x86_64", *machine, "-no-reboot", *system, *ports]
 
     def __enter__(self):
+        self.stream = None
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL)
         return self
 
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        if self.stream:
+            self.stream.close()
+            self.socket.close()
 
     def booted(self):
         return self.console.exists() and b"REPORT 2 " in self.console.read_bytes()
