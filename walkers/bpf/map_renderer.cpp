@@ -76,6 +76,7 @@ render::Renderer& MapRenderer::renderer(const std::shared_ptr<const render::Type
                                                                             .max_elements = options_.limits.array_elements,
                                                                             .pointers = &index_,
                                                                             .casts = options_.casts ? options_.casts(*types) : nullptr,
+                                                                            .kernel_types = program_types_.kernel(),
                                                                             .deadline = options_.deadline});
   return *found;
 }

@@ -98,6 +98,7 @@ void Renderer::follow(std::uint64_t value, Target target, int depth) {
     ++limited_;
     return skip(fmt::format("{} pointers of this value were followed already", derefs_));
   }
+  if (target.in_kernel) prefer_kernel_type(target);
   if (!resolve(value, target)) return skip(target.why_not);
   ++derefs_;
 
@@ -119,6 +120,16 @@ void Renderer::follow(std::uint64_t value, Target target, int depth) {
   sink_->end_deref(target.annotation());
   current_ = outer;
   path_.pop_back();
+}
+
+void Renderer::prefer_kernel_type(Target& target) const {
+  const btf_type* type = target.type_id == 0 ? nullptr : target.types->type(target.type_id);
+  if (!options_.kernel_types || type == nullptr || !(btf_is_composite(type) || btf_is_fwd(type))) return;
+  const bool is_union = btf_is_union(type) || (btf_is_fwd(type) && btf_kflag(type));
+  if (const auto id = options_.kernel_types->find(target.types->name(type->name_off), is_union)) {
+    target.types = options_.kernel_types;
+    target.type_id = *id;
+  }
 }
 
 // Reads what there is of the object, at most kMaxChase bytes. `into` gets the size that was wanted.

@@ -38,11 +38,14 @@ class Plans;
 struct Node;
 
 struct RenderOptions {
-  std::uint32_t cpus = 64;                                // of the guest (Kernel::cpu_count()): how far a CPU mask goes
-  std::uint64_t max_elements = 4096;                      // of an array; 0: all that are there
-  std::uint32_t max_derefs = 1024;                        // of one value
-  const PointerSource* pointers = nullptr;                // outlives the renderer
-  const Casts* casts = nullptr;                           // of `types`; outlives the renderer
+  std::uint32_t cpus = 64;                  // of the guest (Kernel::cpu_count()): how far a CPU mask goes
+  std::uint64_t max_elements = 4096;        // of an array; 0: all that are there
+  std::uint32_t max_derefs = 1024;          // of one value
+  const PointerSource* pointers = nullptr;  // outlives the renderer
+  const Casts* casts = nullptr;             // of `types`; outlives the renderer
+  // The guest's kernel's: what kernel pointers lead to is shown as that kernel has it, for a program may declare as much of a struct as it
+  // needs, in any order.
+  std::shared_ptr<const TypeTable> kernel_types = nullptr;
   std::optional<WalkBudget::Clock::time_point> deadline = std::nullopt;  // what is rendered after it is `unsupported`
 };
 
@@ -82,6 +85,7 @@ class Renderer {
   void cast_pointer(std::uint64_t value, const Cast& cast, int depth);
   void cpu_mask_pointer(std::uint64_t value, std::uint64_t first_byte);
   void follow(std::uint64_t value, Target target, int depth);
+  void prefer_kernel_type(Target& target) const;
   bool resolve(std::uint64_t value, Target& target);
   bool resolve_slot(std::uint64_t value, Target& target, bool only_declared);
   std::size_t read(std::uint64_t value, const Target& target, std::vector<std::byte>& into) const;
