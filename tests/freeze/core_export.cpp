@@ -1,8 +1,15 @@
 #include "freeze/core_export.hpp"
 
+#include <array>
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <cstring>
 #include <memory>
+
+#include "freeze/snapshot_memory.hpp"
+#include "tests/folder.hpp"
+#include "tests/tiny/guest.hpp"
+#include "walkers/core/core_file.hpp"
 
 using namespace floe;
 using namespace floe::freeze;
@@ -96,6 +103,42 @@ BOOST_AUTO_TEST_CASE(a_core_knows_where_ram_is_and_numbers_its_cpus) {
   BOOST_TEST(contents.notes.floe->sequence == 12u);
   BOOST_TEST(contents.notes.floe->realtime_ns == 34u);
   BOOST_TEST(!contents.notes.vmcoreinfo);
+}
+
+// Written while the vCPUs stand still, straight from RAM.
+BOOST_AUTO_TEST_CASE(a_parked_guest_is_the_same_in_its_core) {
+  if (tiny::unavailable()) {
+    BOOST_TEST_MESSAGE("skipped: " << *tiny::unavailable());
+    return;
+  }
+  const auto guest = tiny::Guest::create({.cpus = 2}).value();
+  guest->set_mode(TINY_COUNT);
+  guest->start();
+  BOOST_REQUIRE(guest->vm().freeze(vmm::Clock::now() + std::chrono::seconds(20)));
+  const floe::test::Folder folder;
+  const LiveMemory live(guest->vm().ram());
+  walkers::core::CoreContents contents;
+  const auto layout = RamLayout::of(guest->vm().ram()).value();
+  for (const RamSlot& slot : layout.slots()) contents.ram.push_back({slot.start, slot.bytes});
+  for (unsigned n = 0; n < 2; ++n) contents.notes.cpus.push_back(registers_of(n, guest->vm().vcpu(n).state()));
+  contents.notes.floe.emplace();
+  const auto written = walkers::core::write_core(folder.file("core"), live, contents);
+  BOOST_REQUIRE_MESSAGE(written, written.error().message);
+
+  const auto file = walkers::core::CoreFile::open(folder.file("core")).value();
+  const walkers::core::CoreMemory core(file);
+  std::uint64_t different = 0;
+  std::array<std::byte, kPageBytes> expected, found;
+  for (const RamSlot& slot : layout.slots())
+    for (std::uint64_t at = 0; at < slot.bytes; at += kPageBytes)
+      different += live.read(slot.start + at, expected) != core.read(slot.start + at, found) || expected != found;
+  BOOST_TEST(different == 0u);
+  for (unsigned n = 0; n < 2; ++n) {
+    BOOST_TEST(file->headers().notes.cpus[n].rip == guest->vm().vcpu(n).state().regs.rip);
+    BOOST_TEST(file->headers().notes.cpus[n].cr3().value() == guest->vm().vcpu(n).state().sregs.cr3);
+  }
+  guest->vm().thaw();
+  guest->stop();
 }
 
 BOOST_AUTO_TEST_SUITE_END()
