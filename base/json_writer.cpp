@@ -2,7 +2,7 @@
 
 #include <array>
 #include <cmath>
-#include <utility>
+#include <new>
 
 #include "base/utf8.hpp"
 
@@ -44,14 +44,21 @@ constexpr auto kHexDigits = [] {
 }  // namespace
 
 void JsonWriter::grow(std::size_t more) {
-  text_.resize(std::max({text_.size() * 2, size_ + more, std::size_t{4096}}));
+  const std::size_t room = std::max({room_ * 2, size_ + more, std::size_t{4096}});
+  char* const moved = static_cast<char*>(std::realloc(text_.get(), room));
+  if (moved == nullptr) throw std::bad_alloc();
+  static_cast<void>(text_.release());  // it was moved
+  text_.reset(moved);
+  room_ = room;
 }
 
 std::string JsonWriter::take() && {
-  text_.resize(size_);
+  std::string text(view());
+  text_.reset();
+  room_ = 0;
   size_ = 0;
   comma_ = false;
-  return std::exchange(text_, {});
+  return text;
 }
 
 JsonWriter& JsonWriter::key(std::string_view name) {
@@ -79,20 +86,20 @@ JsonWriter& JsonWriter::raw(std::string_view json) {
 JsonWriter& JsonWriter::number(double value) {
   if (!std::isfinite(value)) return null();
   begin_value(kMaxDouble);
-  size_ = static_cast<std::size_t>(std::to_chars(text_.data() + size_, text_.data() + text_.size(), value).ptr - text_.data());
+  size_ = static_cast<std::size_t>(std::to_chars(text_.get() + size_, text_.get() + room_, value).ptr - text_.get());
   return end_value();
 }
 
 JsonWriter& JsonWriter::hex(std::span<const std::byte> bytes) {
   begin_value(bytes.size() * 3 + 2);
   add("\"");
-  char* out = text_.data() + size_;
+  char* out = text_.get() + size_;
   for (const std::byte byte : bytes) {
     std::memcpy(out, kHexDigits[std::to_integer<unsigned>(byte)].data(), 3);
     out += 3;
   }
   if (!bytes.empty()) --out;  // the last space
-  size_ = static_cast<std::size_t>(out - text_.data());
+  size_ = static_cast<std::size_t>(out - text_.get());
   add("\"");
   return end_value();
 }

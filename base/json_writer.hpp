@@ -15,7 +15,9 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,10 +51,10 @@ class JsonWriter {
   // A whole value that is JSON already.
   JsonWriter& raw(std::string_view json);
 
-  std::string_view view() const { return {text_.data(), size_}; }
+  std::string_view view() const { return {text_.get(), size_}; }
   std::size_t size() const { return size_; }
 
-  // The text; leaves the writer empty.
+  // A copy of the text, which for one of many megabytes view() saves; leaves the writer empty.
   std::string take() &&;
 
   // For writers of many small values of one shape (walkers/render/json_sink.cpp): a value as a run of pieces. begin_value() puts the
@@ -69,18 +71,18 @@ class JsonWriter {
     return *this;
   }
   void add(std::string_view piece) {
-    assert(text_.size() - size_ >= piece.size());
-    std::memcpy(text_.data() + size_, piece.data(), piece.size());
+    assert(room_ - size_ >= piece.size());
+    if (!piece.empty()) std::memcpy(text_.get() + size_, piece.data(), piece.size());
     size_ += piece.size();
   }
   template <std::integral T>
   void add_integer(T value) {
-    size_ = static_cast<std::size_t>(std::to_chars(text_.data() + size_, text_.data() + text_.size(), value).ptr - text_.data());
+    size_ = static_cast<std::size_t>(std::to_chars(text_.get() + size_, text_.get() + room_, value).ptr - text_.get());
   }
   void add_string(std::string_view bytes, std::size_t room_behind);
 
   void reserve(std::size_t more) {
-    if (text_.size() - size_ < more) grow(more);
+    if (room_ - size_ < more) grow(more);
   }
 
  private:
@@ -97,7 +99,13 @@ class JsonWriter {
   void grow(std::size_t more);
   void add_escaped(std::string_view bytes, std::size_t room_behind);
 
-  std::string text_;  // its size is the room; what is written ends at size_
+  struct Free {
+    void operator()(char* text) const { std::free(text); }
+  };
+
+  // realloc() moves tens of megabytes without copying them, and without touching what is not written yet.
+  std::unique_ptr<char[], Free> text_;
+  std::size_t room_ = 0;
   std::size_t size_ = 0;
   bool comma_ = false;  // a comma precedes what comes next
 };

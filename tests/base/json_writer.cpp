@@ -39,6 +39,7 @@ BOOST_AUTO_TEST_CASE(integers_keep_all_their_bits_and_what_is_not_finite_is_null
 
 BOOST_AUTO_TEST_CASE(strings_are_escaped_and_made_text) {
   BOOST_TEST(string_text("") == R"("")");
+  BOOST_TEST(string_text({}) == R"("")");
   BOOST_TEST(string_text("a \"quoted\" back\\slash") == R"("a \"quoted\" back\\slash")");
   BOOST_TEST(string_text("tab\tline\nbell\x07"
                          "end\x7f") == "\"tab\\tline\\nbell\\u0007end\x7f\"");

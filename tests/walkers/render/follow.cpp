@@ -193,6 +193,24 @@ BOOST_AUTO_TEST_CASE(integers_are_followed_where_casts_know_them) {
                       "freed or used for something else"));
 }
 
+BOOST_AUTO_TEST_CASE(kernel_objects_have_the_kernels_types) {
+  World world;
+  // As programs declare what they need of a struct, for relocation.
+  const int declared = world.w.add_struct("task_struct", 4, {{"pid", world.w.s32, 0}});
+  const int holder = world.w.add_struct("holder", 8, {{"task", world.w.u64, 0}});
+  TypeWriter kernel;
+  kernel.add_struct("task_struct", 24, {{"flags", kernel.u64, 0}, {"state", kernel.u64, 64}, {"pid", kernel.s32, 128}});
+  const Casts casts({{{world.id(holder), 0}, CastSpace::kKernel, world.id(declared), 0}});
+  world.memory.objects[kKernel] = bytes_of(std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{77});
+  Renderer renderer(table_of(world.w), {.pointers = &world.memory,
+                                        .casts = &casts,
+                                        .kernel_types = TypeTable::of_kernel(std::make_shared<const floe::walkers::Types>(
+                                            floe::walkers::synthetic::parsed(kernel.bytes())))});
+  const auto text = json_of(renderer, holder, bytes_of(kKernel));
+  BOOST_TEST(mentions(text, R"({"name":"pid","value":{"kind":"int","bits":32,"value":77}})"));
+  BOOST_TEST(mentions(text, "cast→kernel"));
+}
+
 BOOST_AUTO_TEST_CASE(casts_of_one_btf_are_not_applied_to_another) {
   World world;
   TypeWriter other;
