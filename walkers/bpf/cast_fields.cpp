@@ -19,7 +19,7 @@ std::optional<Leaf> CastFields::leaf(std::uint32_t struct_id, std::uint64_t offs
   const btf_type* type = types_->type(struct_id);
   if (nesting > kMaxNesting || type == nullptr || !btf_is_composite(type)) return std::nullopt;
   const btf_member* members = btf_members(type);
-  for (std::uint32_t i = 0; i < btf_vlen(type); ++i) {
+  for (std::uint32_t i = 0; i < btf_vlen(type) && spend(); ++i) {
     const std::uint64_t bits = btf_member_bit_offset(type, i);
     if (btf_member_bitfield_size(type, i) != 0 || bits % 8 != 0 || offset < bits / 8) continue;
     const auto size = types_->size(members[i].type);
@@ -74,7 +74,7 @@ bool CastFields::has(std::uint32_t type_id, Access access, int nesting) const {
     return size && *size != 0 && has(btf_array(type)->type, {static_cast<std::uint32_t>(offset % *size), width}, nesting + 1);
   }
   if (!btf_is_composite(type)) return offset == 0 && types_->size(*peeled) == width;
-  for (std::uint32_t i = 0; i < btf_vlen(type); ++i) {
+  for (std::uint32_t i = 0; i < btf_vlen(type) && spend(); ++i) {
     const std::uint64_t bits = btf_member_bit_offset(type, i);
     if (btf_member_bitfield_size(type, i) != 0 || bits % 8 != 0 || offset < bits / 8) continue;
     const auto inner = static_cast<std::uint32_t>(offset - bits / 8);
@@ -88,6 +88,7 @@ template <class Fits>
 std::optional<std::uint32_t> CastFields::only_struct(Fits fits) const {
   std::optional<std::uint32_t> only;
   for (std::uint32_t id = types_->first_own(); id < types_->count(); ++id) {
+    if (!spend()) return std::nullopt;
     const btf_type* type = types_->type(id);
     if (!btf_is_struct(type) || type->name_off == 0 || type->size == 0 || !fits(id, type)) continue;
     if (only) return std::nullopt;

@@ -48,7 +48,10 @@ class CastFields {
   template <class Fits>
   std::optional<std::uint32_t> only_struct(Fits fits) const;
 
+  bool spend() const { return visits_left_ != 0 && visits_left_-- != 0; }
+
   std::shared_ptr<const render::TypeTable> types_;
+  mutable std::uint64_t visits_left_ = 50'000'000;  // of members and structs; then nothing more is found
 };
 
 }  // namespace floe::walkers::bpf

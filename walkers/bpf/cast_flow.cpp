@@ -15,9 +15,9 @@ namespace {
 using Kind = Abstract::Kind;
 
 constexpr int kMaxPasses = 8;
-constexpr std::uint64_t kStepsPerInstruction = 256;  // in one pass
-constexpr std::size_t kMaxLeaders = 1 << 15;         // states that are kept for one function
-constexpr std::size_t kMaxAccesses = 64;             // of one field
+constexpr std::uint64_t kMaxSteps = 16'000'000;  // of all passes together
+constexpr std::size_t kMaxLeaders = 1 << 15;     // states that are kept for one function
+constexpr std::size_t kMaxAccesses = 64;         // of one field
 
 // Newer than the headers that floe is built with.
 constexpr std::uint8_t kMemSx = 0x80;          // BPF_MEMSX: a load that extends the sign
@@ -73,7 +73,6 @@ class CastFlow {
   Evidence run() {
     for (int pass = 0; pass < kMaxPasses; ++pass) {
       changed_ = false;
-      steps_ = (object_.code.size() + 1) * kStepsPerInstruction;
       for (std::size_t i = 0; i < object_.functions.size(); ++i) analyse(i);
       if (!changed_) break;
     }
@@ -446,7 +445,7 @@ class CastFlow {
   std::vector<render::CastKey> keys_;  // of Kind::loaded
   std::map<render::CastKey, std::uint32_t> key_indices_;
   bool changed_ = false;
-  std::uint64_t steps_ = 0;
+  std::uint64_t steps_ = kMaxSteps;
 
   // Of the function that is looked at.
   const Function* function_ = nullptr;

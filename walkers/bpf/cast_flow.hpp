@@ -25,7 +25,7 @@ struct FieldEvidence {
 
 using Evidence = std::map<render::CastKey, FieldEvidence>;
 
-// The cost is bounded by the number of instructions: at most eight passes, each of a bounded number of steps.
+// At most eight passes, of a bounded number of steps together.
 Evidence collect_evidence(const BpfObject& object, const CastFields& fields);
 
 }  // namespace floe::walkers::bpf
