@@ -109,6 +109,7 @@ void loop::inject(fault_plan plan) {
   stop_at_suspension_ = plan.stop_at_suspension;
   operations_until_failure_ = plan.fail_operation;
   injected_error_ = plan.error;
+  enters_until_busy_ = plan.busy_enter;
 }
 
 void loop::inject_stop() {
@@ -166,6 +167,7 @@ void loop::drive(const bool& done) {
     dispatch_ready(done);
     if (done) break;
     look_at_ring();
+    if (!ring_->has_completion() && backlog_.empty()) continue;
     slice_began_ = 0;
     walk_completions();
   }
@@ -204,23 +206,35 @@ void loop::dispatch_ready(const bool& done) {
 }
 
 // How many may be resumed before the clocks are looked at: one by one where one or two are ready, and the whole pass where the loop is busy
-// and the pass before was short.
+// and passes are short.
 unsigned loop::first_portion() const {
   if (!ready_.has_more_than(kTimedOneByOne)) return 1;
-  return last_pass_was_short_ ? kResumesPerPass : kPortion;
+  return passes_are_short_ ? kResumesPerPass : kPortion;
 }
 
 // How many more. 0: the pass has had its share.
 unsigned loop::next_portion(unsigned resumed, nanos& began) {
   if (resumed < kTimedOneByOne) return 1;
   if (resumed < kPortion) return kPortion - resumed;
-  const nanos now = now_nanos();
   if (resumed >= kResumesPerPass) {
-    last_pass_was_short_ = now - std::exchange(last_pass_ended_, now) <= kNanosPerPass;
+    count_full_pass();
     return 0;
   }
+  const nanos now = now_nanos();
   if (began == 0) began = now;
   return now - began > kNanosPerPass ? 0 : kPortion;
+}
+
+// How long passes take that resume all they may: on average, from one step of the coarse clock to the next. The exact clock would cost
+// more than the rest of what such a pass does besides its resumes.
+void loop::count_full_pass() {
+  ++full_passes_;
+  const nanos now = options_.stall_threshold.count() != 0 ? last_look_ : coarse_now();
+  if (now == full_passes_since_) return;
+  passes_are_short_ = now - full_passes_since_ <= full_passes_ * kNanosPerPass;
+  rough_now_ = std::max(rough_now_, now);
+  full_passes_since_ = now;
+  full_passes_ = 0;
 }
 
 // checkpoint() asks: has this task worked long enough for others to have a turn? The clock starts with the first question.
@@ -286,7 +300,8 @@ void loop::report_stall(nanos held, unsigned first, unsigned end) {
   const unsigned queued = ring_->unsubmitted(submissions_);
   if (idle && (queued == 0 || doubts_ != 0)) {
     if (queued != 0) --doubts_;
-    last_pass_was_short_ = false;
+    passes_are_short_ = false;
+    full_passes_since_ = 0;
     sleep();
   } else if (queued != 0 || ring_->kernel_has_more()) {
     enter(false, kNever);
@@ -345,6 +360,7 @@ void loop::spin_until(nanos at) {
 
 void loop::after_odd_enter(int error) {
   if (ring_->overflown()) ++counters_.overflows;
+  if (enters_until_busy_ != 0 && --enters_until_busy_ == 0 && error == 0) error = EBUSY;
   for (unsigned attempt = 0; error == EBUSY || error == EAGAIN; ++attempt) {
     // The kernel takes no more until completions are taken off, or is short of memory.
     if (!ring_->has_completion() && attempt > 1000) detail::broken("io_uring_enter: the kernel stays out of memory");
@@ -359,14 +375,15 @@ void loop::after_odd_enter(int error) {
   if (faults_armed_) submissions_.limit = submissions_.tail;
 }
 
+// Also those that a walk under way has before it: it ends here.
 void loop::put_completions_aside() {
   const detail::completion_queue queue = ring_->completions();
+  walk_end_ = queue.oldest();
   for (unsigned position = queue.oldest(); position != queue.newest(); ++position) {
     const io_uring_cqe& entry = queue.at(position);
     backlog_.push_back({entry.user_data, entry.res, entry.flags});
     queue.release(position + 1);
   }
-  walk_end_ = queue.oldest();
 }
 
 // As many as there are now: what completes meanwhile waits for the next pass. While any deadline exists, completions pass through the ready

@@ -72,11 +72,12 @@ struct loop_counters {
   frame_pool_counters frames;
 };
 
-// Faults for tests of shutdown: at the n-th suspension or operation counted from arming (1 is the next).
+// Faults for tests: at the n-th suspension, operation or system call counted from arming (1 is the next).
 struct fault_plan {
   std::uint64_t stop_at_suspension = 0;  // stop the root context there; 0: never
   std::uint64_t fail_operation = 0;      // answer this operation with `error` without submitting it; 0: never
   int error = 5;                         // EIO
+  std::uint64_t busy_enter = 0;          // after this one the kernel takes nothing until completions have been taken off; 0: never
 };
 
 namespace detail {
@@ -217,6 +218,7 @@ class loop {
   void drain_orphans();
   unsigned first_portion() const;
   unsigned next_portion(unsigned resumed, nanos& began);
+  void count_full_pass();
 
   // What every operation and every resume touches comes first and together: see stack_gap().
   detail::submission_queue submissions_;
@@ -233,13 +235,15 @@ class loop {
   mutable nanos rough_now_ = 0;
   nanos slice_began_ = 0;
   nanos last_look_ = 0;
-  nanos last_pass_ended_ = 0;
-  bool last_pass_was_short_ = false;  // of those that had their share; and no sleep since
+  nanos full_passes_ = 0;        // that resumed all they may, since this step of the coarse clock
+  nanos full_passes_since_ = 0;  // 0: there was a sleep
+  bool passes_are_short_ = false;
   unsigned doubts_ = 0;
   std::uint64_t suspensions_ = 0;
   std::uint64_t stop_at_suspension_ = 0;
   std::uint64_t operations_until_failure_ = 0;
   int injected_error_ = 0;
+  std::uint64_t enters_until_busy_ = 0;
   std::uint64_t dispatched_ = 0;
   std::uint64_t others_completed_ = 0;
   std::uint64_t notes_ = 0;

@@ -39,9 +39,12 @@ class ready_fifo {
   promise_base& pop() {
     promise_base& task = *head_;
     head_ = task.next;
-    if (head_ == nullptr) end_ = &head_;
+    if (head_ == nullptr) {  // nor is there anything to prefetch: a null address costs a walk of the page tables each time
+      end_ = &head_;
+      return task;
+    }
     __builtin_prefetch(head_, 1);
-    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(head_) + 64), 1);  // null behind the last one
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(head_) + 64, 1);
     return task;
   }
 

@@ -84,6 +84,23 @@ task<void> guarded(worker_pool& workers, int& result) {
   co_return ok;
 }
 
+task<void> three_nops(int& done) {
+  for (int round = 0; round < 3; ++round) {
+    const auto did = co_await nop();
+    if (!did) co_return did.failure();
+    ++done;
+  }
+  co_return ok;
+}
+
+task<void> crowd(int& done) {
+  scope all("crowd");
+  for (int index = 0; index < 16; ++index) all.spawn(three_nops(done), "one of many");
+  const auto joined = co_await all.join();
+  if (!joined) co_return joined.failure();
+  co_return ok;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(faults)
@@ -122,6 +139,22 @@ BOOST_AUTO_TEST_CASE(with_every_operation_failing) {
     const auto ended = on->run(guarded(workers, total));
     BOOST_TEST((ended.has_value() || ended.is_error()));
     BOOST_TEST(on->counters().timers == 0U);
+  }
+}
+
+// The submission queue is full in the midst of a walk over completions, and the kernel wants them off before it takes more.
+BOOST_AUTO_TEST_CASE(with_a_kernel_that_is_busy_for_a_moment) {
+  for (std::uint64_t at = 1; at <= 20; ++at) {
+    loop_options options;
+    options.submission_entries = 4;
+    const auto on = make_loop(options);
+    fault_plan plan;
+    plan.busy_enter = at;
+    on->inject(plan);
+    int done = 0;
+    BOOST_TEST(on->run(crowd(done)).has_value());
+    BOOST_TEST(done == 16 * 3);
+    BOOST_TEST(on->counters().completions == 16U * 3);
   }
 }
 
