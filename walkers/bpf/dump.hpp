@@ -27,11 +27,11 @@ class TypeTable;
 namespace floe::walkers::bpf {
 
 struct DumpOptions {
-  MapLimits limits;
-  std::optional<WalkBudget::Clock::time_point> deadline;
-  std::function<bool(std::string_view name)> leave_out;  // maps that are the tool's own: neither shown nor read nor counted
+  MapLimits limits = {};
+  std::optional<WalkBudget::Clock::time_point> deadline = std::nullopt;
+  std::function<bool(std::string_view name)> leave_out = {};  // maps that are the tool's own: neither shown nor read nor counted
   // Which integers of a program's types are pointers; null where that was not found out. What it returns outlives the call.
-  std::function<const render::Casts*(const render::TypeTable& types)> casts;
+  std::function<const render::Casts*(const render::TypeTable& types)> casts = {};
 };
 
 // Why there are no allocations, the first reason that holds.
