@@ -45,12 +45,13 @@ BOOST_AUTO_TEST_CASE(while_it_is_resized_elements_of_both_tables_are_visited_onc
   const Kva future = guest.add_future_table(8);
   const Kva moved = guest.new_dsq(5);
   guest.put_in(future, 2, moved);
+  guest.put_in(future, 3, guest.new_dsq(7));
   // A walker on the old chain is led into the new one by an element that has just moved.
   const Kva old = guest.new_dsq(6);
   guest.put_in(guest.bucket_table, 1, old);
   guest.guest.put(old + guest.guest.offset("scx_dispatch_q.hash_node"), (moved + guest.guest.offset("scx_dispatch_q.hash_node")).value);
   Opened at(guest);
-  BOOST_TEST(ids(guest, at) == (Ids{1, 2, 3, 4, 5, 6}), boost::test_tools::per_element());
+  BOOST_TEST(ids(guest, at) == (Ids{1, 2, 3, 4, 5, 6, 7}), boost::test_tools::per_element());
 }
 
 // nest 2: a top page of 4 entries, each to a page of 16/4 buckets.
@@ -74,7 +75,7 @@ BOOST_AUTO_TEST_CASE(a_table_in_pages_is_walked_through_its_tree) {
   BOOST_TEST(ids(guest, at) == (Ids{77}), boost::test_tools::per_element());
 }
 
-// 2^13 buckets: the kernel makes it (13 - 1) % 9 + 1 = 4 bits at the top, then 512, then one more level is not needed for 512 left.
+// 2^19 buckets: two entries at the top, 512 in the page below, 512 buckets in the last.
 BOOST_AUTO_TEST_CASE(a_deeper_tree_has_a_page_of_pages) {
   ScxGuest guest;
   guest.attach("mine");
