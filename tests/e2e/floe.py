@@ -14,6 +14,9 @@ import unittest
 FLOE = os.environ["FLOE_BINARY"]
 WORK = pathlib.Path(os.environ["FLOE_E2E_DIR"])
 REPORTER = os.environ.get("FLOE_REPORTER", "")
+SCHED = os.environ.get("FLOE_SCHED", "")
+WORKERS = os.environ.get("FLOE_WORKERS", "")
+MAPS_ALL = os.environ.get("FLOE_MAPS_ALL", "")
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 
 

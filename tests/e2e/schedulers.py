@@ -1,0 +1,54 @@
+"""The test schedulers run: each attaches on the kernel that has sched_ext, and ends as it is made to."""
+
+import re
+import unittest
+
+import floe
+
+ATTACHED = "until grep -q enabled /sys/kernel/sched_ext/state; do sleep 0.1; done"
+STATES = "cat /sys/kernel/sched_ext/state /sys/kernel/sched_ext/root/ops"
+
+
+class Schedulers(floe.Case):
+    def run_under(self, scheduler, *words):
+        machine = ("--kernel", floe.kernel("7."), "--cpus", 1, "--memory", 512, "--duration", "40s", "--keep-snapshots")
+        programs = [word for path in (floe.WORKERS, "/bin/cat", "/bin/grep", "/bin/sleep") for word in ("--add", path)]
+        under = ("--scheduler", floe.SCHED, *scheduler) if scheduler else ()
+        return self.floe(*machine, *programs, *under, *words)
+
+    def exit_of(self, text, name):
+        """What the scheduler's user side printed: kind, reason, msg, and the kernel's own dump."""
+        line = re.search(rf'^floe_{name}: exit kind=(\d+) code=(-?\d+) reason="(.*)" msg="(.*)"$', text, re.M)
+        self.assertIsNotNone(line, text)
+        dump = re.search(rf"^floe_{name}: the kernel's dump begins\n(.*)\nfloe_{name}: the kernel's dump ends", text, re.S | re.M)
+        return int(line[1]), line[3], line[4], dump[1] if dump else ""
+
+    def test_fair_ends_when_asked_and_error_when_made_to(self):
+        load = f"{floe.WORKERS} 2 normal:spinx2 heavy:spin:-5 light:spin:10 nap:sleep duo:pair"
+        fair = f"{floe.SCHED} fair & fair=$!; {ATTACHED}; {STATES}; {load}; {STATES}; kill $fair; wait"
+        error = f"{floe.SCHED} error & {ATTACHED}; {STATES}; {floe.WORKERS} 2 worker:sleep errorme:sleep"
+        run = self.run_under((), "--add", floe.SCHED, "--", "/bin/sh", "-c", f"{fair}; {error}; wait")
+        self.assertEqual(run.code, 3, run.reason)
+        self.assertIn("floe_error: asked for by pid", run.reason)
+        self.assertEqual(run.out.count("enabled\nfloe_fair\n"), 2, run.out)
+        self.assertIn("6 started", run.out)
+        self.assertEqual(self.exit_of(run.out, "fair"), (64, "unregistered from user space", "", ""))
+        self.assertIn("enabled\nfloe_error\n", run.out)
+        kind, reason, message, dump = self.exit_of(run.out, "error")
+        self.assertEqual((kind, reason), (1025, "scx_bpf_error"))
+        self.assertRegex(message, r"^floe_error: asked for by pid \d+$")
+        self.assertIn("CPU states", dump)
+
+    def test_stall(self):
+        run = self.run_under(("stall", "--timeout-ms", 2000), "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
+        self.assertEqual(run.code, 5, run.reason)
+        self.assertIn("stallme", run.reason)
+        kind, reason, message, dump = self.exit_of((self.folder / "scheduler.log").read_text(errors="replace"), "stall")
+        self.assertEqual((kind, reason), (1026, "runnable task stall"))
+        self.assertRegex(message, r"^stallme\[\d+\] failed to run for \d")
+        self.assertRegex(dump, r"stallme\[\d+\]")
+        self.assertIn("dsq_id=0x5157", dump)
+        self.assertGreaterEqual(len(run.snapshots()), 2, "what was before the end is kept")
+
+if __name__ == "__main__":
+    floe.main()
