@@ -20,20 +20,21 @@ namespace {
 // Structs that lead to each other, a map's definition, and prototypes; ids are small enough for a byte to hit.
 std::shared_ptr<const render::TypeTable> make_types() {
   synthetic::TypeWriter w;
-  const int inner = w.add_struct("", 16, {{"x", w.u64, 0}, {"y", w.u32, 64}}, true);
+  const int inner = w.add_struct("", 16, {{"x", w.u64, 0}, {"y", w.u32, 64}});
+  const int four = w.array(w.u64, 4);
   const int later = btf__add_fwd(w.raw(), "later", BTF_FWD_STRUCT);
   const int later_pointer = btf__add_ptr(w.raw(), later);
   const int own_pointer = btf__add_ptr(w.raw(), btf__type_cnt(w.raw()) + 1);
-  const int node =
-      w.add_struct("node", 64, {{"next", own_pointer, 0}, {"a", w.u64, 64}, {nullptr, inner, 128}, {"many", w.array(w.u64, 4), 256}});
+  const int node = w.add_struct("node", 64, {{"next", own_pointer, 0}, {"a", w.u64, 64}, {nullptr, inner, 128}, {"many", four, 256}});
   const int other = w.add_struct("other", 16, {{"a", w.u64, 0}, {"l", later_pointer, 64}});
+  const int other_pointer = btf__add_ptr(w.raw(), other);
   const int definition = w.add_struct("", 16, {{"type", w.pointer, 0}, {"value", own_pointer, 64}});
   btf__add_var(w.raw(), "map", BTF_VAR_GLOBAL_ALLOCATED, definition);
   btf__add_var(w.raw(), "number", BTF_VAR_GLOBAL_ALLOCATED, w.u64);
   btf__add_var(w.raw(), "state", BTF_VAR_GLOBAL_ALLOCATED, node);
   btf__add_func_proto(w.raw(), own_pointer);
   btf__add_func_param(w.raw(), "n", own_pointer);
-  btf__add_func_param(w.raw(), "o", btf__add_ptr(w.raw(), other) - 0);
+  btf__add_func_param(w.raw(), "o", other_pointer);
   return render::TypeTable::parse(w.bytes()).value_or(nullptr);
 }
 
