@@ -178,6 +178,9 @@ BOOST_AUTO_TEST_CASE(ways_that_meet_agree_or_nothing_is_known) {
   Program same;
   same.main({jump_if_zero(3, 2), mov(6, 2), jump(1), set(6, 0), store(1, 0, 6), kExit});  // a pointer or null
   expect(same, {{same.holder, 0, kKernel, same.task}});
+  Program reversed;
+  reversed.main({jump_if_zero(3, 2), set(6, 0), jump(1), mov(6, 2), store(1, 0, 6), kExit});
+  expect(reversed, {{reversed.holder, 0, kKernel, reversed.task}});
   Program different;
   different.main({jump_if_zero(3, 2), mov(6, 2), jump(1), mov(6, 3), store(1, 0, 6), kExit});
   expect(different, {});
