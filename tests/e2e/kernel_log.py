@@ -1,4 +1,4 @@
-"""The kernel's log and its tasks' stacks as the host reads them from a snapshot, compared with /dev/kmsg and /proc/PID/stack in the guest."""
+"""The kernel's log and its tasks' stacks, read by the host from a snapshot, are what /dev/kmsg and /proc/PID/stack say in the guest."""
 
 import json
 import os
@@ -93,7 +93,8 @@ class KernelLog(floe.Case):
         return compared
 
     def check(self, kernel, cpus):
-        run = self.floe("--kernel", kernel, "--cpus", cpus, "--memory", 512, "--duration", "40s", "--keep-snapshots", "--", REPORTER, 8, 800)
+        machine = ("--kernel", kernel, "--cpus", cpus, "--memory", 512)
+        run = self.floe(*machine, "--duration", "40s", "--keep-snapshots", "--", REPORTER, 8, 800)
         self.assertEqual(run.code, 0, run.reason)
         reports = Reports((self.folder / "workload.log").read_text())
         snapshots, names, running = 0, set(), 0
@@ -117,7 +118,8 @@ class KernelLog(floe.Case):
         for sleeper in ("in-pipe", "in-poll", "in-nanosleep", "in-vfork", "in-wait", "kthreadd"):
             self.assertIn(sleeper, names)
         one = [stack["pid"] for stack in shown["stacks"] if stack["comm"] == "kthreadd"]
-        text = subprocess.run([floe.FLOE, "show", "--stacks", "--task", str(one[0]), str(snapshot)], capture_output=True, text=True, timeout=120)
+        words = [floe.FLOE, "show", "--stacks", "--task", str(one[0]), str(snapshot)]
+        text = subprocess.run(words, capture_output=True, text=True, timeout=120)
         self.assertRegex(text.stdout, r"^2 kthreadd S\n    __schedule\+")
         self.assertNotIn("\n\n", text.stdout)
 
