@@ -196,7 +196,7 @@ class Unwinder::Walk {
   }
 
   std::optional<std::uint64_t> saved(const Field& field, std::uint64_t CpuRegisters::* live) const {
-    if (full_ && live_ != nullptr) return live_->*live;
+    if (const CpuRegisters* const own = full_ ? live_ : earlier_live_) return own->*live;
     const std::uint64_t from = full_ ? regs_ : earlier_regs_;
     return from != 0 ? memory_.get_number(Kva(from), field) : std::nullopt;
   }
@@ -268,7 +268,7 @@ class Unwinder::Walk {
       if (!ip) return false;
       ip_ = *ip;
       sp_ = frame;
-      live_ = nullptr;
+      live_ = earlier_live_ = nullptr;
       regs_ = earlier_regs_ = 0;
       return true;
     }
@@ -284,6 +284,7 @@ class Unwinder::Walk {
     const auto cs = memory_.get_number(Kva(regs), fields_.cs);
     if (!ip || !sp || !cs) return false;
     earlier_regs_ = whole || !full_ ? 0 : regs_;
+    earlier_live_ = whole || !full_ ? nullptr : live_;
     ip_ = *ip;
     sp_ = *sp;
     regs_ = regs;
@@ -351,7 +352,8 @@ class Unwinder::Walk {
   // Registers of the frame about to be left, where it was interrupted: the vCPU's, or a struct pt_regs.
   const CpuRegisters* live_ = nullptr;
   std::uint64_t regs_ = 0;
-  bool full_ = false;               // all of regs_ is there, not only what the CPU pushed
+  bool full_ = false;  // all of regs_ is there, not only what the CPU pushed
+  const CpuRegisters* earlier_live_ = nullptr;
   std::uint64_t earlier_regs_ = 0;  // whole ones of the frame before, if regs_ is not whole
 };
 

@@ -204,6 +204,35 @@ BOOST_AUTO_TEST_CASE(what_the_processor_pushed_is_enough_for_an_exception) {
   BOOST_TEST(trace.complete);
 }
 
+BOOST_AUTO_TEST_CASE(registers_of_the_frame_before_serve_where_the_processor_saved_few) {
+  Guest guest;
+  const Kva target = guest.stack->push(guest.place(0x404)) + 8;
+  const Kva few = guest.stack->push_regs(guest.place(0x790), guest.stack->sp().value, 0, false, 0xdead);
+  const std::uint64_t pushed = few.value + 128;
+  guest.stack->push_regs(guest.place(0x610), pushed, 0, false, target.value);
+  guest.stack->push(guest.place(0x520));
+  const Kva bp = guest.stack->push(0);
+  guest.stack->switch_away(guest.code.at(0x120), bp.value);
+  CHECK_FRAMES(guest.sleeping(), "schedule+0x20/0x100", "entry_SYSCALL_64+0x20/0x80", "asm_exception+0x10/0x80", "by_r10+0x10/0x80",
+               "ret_from_fork_asm+0x4/0x100");
+  const CpuRegisters registers{.ip = guest.place(0x610), .sp = pushed, .r10 = target.value};
+  CHECK_FRAMES(guest.running(registers), "asm_exception+0x10/0x80", "by_r10+0x10/0x80", "ret_from_fork_asm+0x4/0x100");
+}
+
+BOOST_AUTO_TEST_CASE(no_stack_is_entered_twice) {
+  Guest guest;
+  guest.kernel.put(guest.per_cpu, guest.irq_top.value);
+  const Kva here = guest.irq_top - 64;
+  guest.stack->push(guest.place(0x210));
+  const Kva there = guest.stack->push(here.value);
+  guest.kernel.put(here, there.value);
+  guest.kernel.put(here + 8, guest.place(0x210));
+  const auto trace = guest.running({.ip = guest.place(0x220), .sp = here.value - 8, .bp = here.value});
+  BOOST_TEST(trace.frames.size() == 3u);
+  BOOST_TEST(!trace.complete);
+  BOOST_TEST(trace.reason.find("which is not readable stack") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(an_indirect_frame_pointer_is_followed) {
   Guest guest;
   const Kva target = guest.stack->push(guest.place(0x404)) + 8;
