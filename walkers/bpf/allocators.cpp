@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::uint32_t kFanOut = 512;
 constexpr int kLeafLevel = 2;
-constexpr std::uint64_t kSmallestSlot = 16, kLargestSlot = 4096;
 constexpr std::uint32_t kMaxIdProbe = 100'000;
 constexpr std::uint32_t kMaxOffset = 1 << 20;  // of any member here; BTF is the guest's
 

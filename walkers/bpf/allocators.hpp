@@ -25,6 +25,8 @@
 
 namespace floe::walkers::bpf {
 
+inline constexpr std::uint64_t kSmallestSlot = 16, kLargestSlot = 4096;  // bytes; an allocator that says otherwise is not followed
+
 struct SdtSlot {
   std::int32_t idx = 0;
   std::int32_t genn = 0;

@@ -6,6 +6,7 @@
 namespace floe::walkers::bpf {
 
 void ArenaIndex::add(const SdtPool& pool) {
+  if (pool.elem_size < kSmallestSlot || pool.elem_size > kLargestSlot) return;
   const auto number = static_cast<std::uint32_t>(pools_.size());
   pools_.push_back({pool.name, pool.elem_size, pool.header_bytes, pool.payload});
   for (const auto& slot : pool.slots) slots_.push_back({static_cast<std::uint32_t>(slot.user_address), number});

@@ -68,7 +68,7 @@ Result<StackTrace> MapReader::stack_trace(const MapInfo& map, const MapLimits& l
     if (!memory.read_all(Kva(*pointer) + fields.data, entry.data_bytes)) entry.data_bytes.clear();
     if (!build_ids) {
       entry.pcs.resize(entry.data_bytes.size() / sizeof(std::uint64_t));
-      std::memcpy(entry.pcs.data(), entry.data_bytes.data(), entry.data_bytes.size());
+      if (!entry.pcs.empty()) std::memcpy(entry.pcs.data(), entry.data_bytes.data(), entry.data_bytes.size());
       for (const auto pc : entry.pcs) {
         const auto at = kernel_->symbols().at(Kva(pc));
         entry.symbols.push_back(at ? fmt::format("{}+{:#x}", at->name, at->offset) : std::string());

@@ -40,11 +40,7 @@ BOOST_AUTO_TEST_CASE(a_scheduler_is_shown_whole) {
   Scheduler scheduler;
   scheduler.add_slot(0, 0, 41);
   scheduler.add_slot(100, kPageBytes - 12, 42);  // across two pages
-  auto& guest = scheduler.guest;
-  const Kva hash = guest.add_map(3, {.type = MapType::hash, .name = "task_data", .key_size = 4, .value_size = 16, .max_entries = 8});
-  guest.add_buckets(hash, 8);
-  scheduler.set_btf(hash, scheduler.program.w.s32, scheduler.program.value);
-  guest.guest.put(guest.add_element(hash, 2, 7, 9) + guest.offset("htab_elem.key") + 16, Scheduler::user(8));
+  scheduler.add_task_data(3);
 
   const auto dump = scheduler.dump();
   BOOST_TEST(dump.active_obj_name.value() == "my_sched");
@@ -151,12 +147,14 @@ BOOST_AUTO_TEST_CASE(each_reason_for_no_allocations_can_be_met) {
 BOOST_AUTO_TEST_CASE(a_slot_size_that_cannot_be_is_reported_without_slots) {
   Scheduler scheduler;
   scheduler.add_slot(0, 0, 1);
+  scheduler.add_task_data(3);  // whose pointer is one of that allocator
   for (const std::uint64_t size : {std::uint64_t{8}, std::uint64_t{4097}, ~std::uint64_t{0}}) {
     scheduler.variable(Scheduler::Program::kAllocator + 8, size);
     const auto dump = scheduler.dump();
     BOOST_REQUIRE(dump.sdt_allocations.size() == 1u);
     BOOST_TEST(dump.sdt_allocations[0].elem_size == size);
     BOOST_TEST(dump.sdt_allocations[0].entries.empty());
+    BOOST_TEST(!dump.maps.at(2).entries.at(0).payload.has_value());
   }
 }
 

@@ -95,6 +95,15 @@ struct Scheduler {
     put(8, place + 16, user(8, place));
   }
 
+  // A hash whose only value points to the slot at the start of page 8.
+  void add_task_data(std::uint32_t id) {
+    const Kva hash =
+        guest.add_map(id, {.type = bpf::MapType::hash, .name = "task_data", .key_size = 4, .value_size = 16, .max_entries = 8});
+    guest.add_buckets(hash, 8);
+    set_btf(hash, program.w.s32, program.value);
+    guest.guest.put(guest.add_element(hash, 2, 7, 9) + guest.offset("htab_elem.key") + 16, user(8));
+  }
+
   bpf::MapsDump dump(const bpf::DumpOptions& options = {}) const {
     const auto kernel = guest.open();
     return bpf::dump_maps(kernel, options);
