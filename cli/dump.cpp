@@ -1,13 +1,18 @@
-// `floe dump MEMORY`: the memory of a kept snapshot, a run, a core or the running kernel, in another form.
+// `floe dump MEMORY`: what a kept snapshot, a run, a core or the running kernel says, as a failure dump; or its memory as a core.
 #include <fmt/format.h>
 
 #include <chrono>
 
+#include "base/atomic_file.hpp"
+#include "base/file.hpp"
 #include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
+#include "cli/report_of.hpp"
 #include "cli/run_options.hpp"
+#include "freeze/dump/json.hpp"
+#include "freeze/dump/text_report.hpp"
 
 namespace floe::cli {
 namespace {
@@ -18,8 +23,10 @@ struct DumpOptions {
   std::string memory;
   bool kcore = false;
   std::string at;  // "-12s"
-  std::string format;
+  std::string format = "json";
   std::string out;
+  std::string deadline;
+  ReportOptions report;
 };
 
 Result<MemorySource> open_source(const DumpOptions& options) {
@@ -42,23 +49,49 @@ Verdict write_core(const MemorySource& source, const walkers::Kernel* kernel, co
   return {};
 }
 
+Verdict write_report(const MemorySource& source, const DumpOptions& options) {
+  const auto report = report_of(source, options.report);
+  if (!report) return {Exit::kUsage, report.error().message};
+  const std::string text = options.format == "text" ? freeze::dump::to_text(*report) : freeze::dump::to_json(*report);
+  if (options.out.empty()) {
+    fmt::print("{}\n", text);
+  } else if (const auto written = write_file(options.out, as_bytes(text + "\n")); !written) {
+    return {Exit::kUsage, written.error().message};
+  }
+  if (report->dump_truncated_at_us)
+    fmt::print(stderr, "not complete: the deadline of {} s was over; --deadline 0 has none\n",
+               std::chrono::duration_cast<std::chrono::seconds>(options.report.deadline).count());
+  if (source.damaged()) return {Exit::kUsage, source.path() + ": damaged: " + source.problems().back()};
+  return {};
+}
+
 Verdict dump(std::vector<std::string> words) {
   DumpOptions options;
-  CLI::App app("Writes the memory of a kernel in another form.", "floe dump");
+  CLI::App app("Writes what a memory says of its kernel as a failure dump, or the memory itself as a core.", "floe dump");
   auto* const memory = app.add_option("MEMORY", options.memory, "a kept snapshot, a run's folder (its newest snapshot), or an ELF core");
   auto* const kcore = app.add_flag("--kcore", options.kcore, "the running kernel (/proc/kcore; takes root)");
   app.add_option("--at", options.at, "of a run's folder the snapshot so long before the last, as in -12s")->excludes(kcore);
-  app.add_option("--format", options.format, "core: a sparse ELF core with VMCOREINFO and registers, for drgn, crash and floe")
-      ->required()
-      ->check(CLI::IsMember({"core"}));
-  app.add_option("-o,--out", options.out, "the file to write; it appears when it is whole");
+  app.add_option(
+         "--format", options.format,
+         "json: the failure dump (the default); text: the same to read; core: a sparse ELF core with VMCOREINFO and registers, for drgn, "
+         "crash and floe")
+      ->check(CLI::IsMember({"json", "text", "core"}));
+  app.add_option("-o,--out", options.out, "the file to write; it appears when it is whole (json, text: stdout)");
+  app.add_option("--max-entries", options.report.max_entries, "of each list instead of its own limit; 0: all there are");
+  app.add_option("--deadline", options.deadline, "leave out what is not found by then (10s; 0: none)");
   memory->excludes(kcore);
   if (const auto ended = parse(app, std::move(words))) return *ended;
   if (options.memory.empty() && !options.kcore) return {Exit::kUsage, "MEMORY is required, or --kcore"};
-  if (options.out.empty()) return {Exit::kUsage, "--format core takes --out FILE"};
+  if (options.format == "core" && options.out.empty()) return {Exit::kUsage, "--format core takes --out FILE"};
+  if (!options.deadline.empty()) {
+    const auto deadline = options.deadline == "0" ? Result<std::chrono::nanoseconds>(0) : parse_duration(options.deadline);
+    if (!deadline) return {Exit::kUsage, "--deadline: " + deadline.error().message};
+    options.report.deadline = *deadline;
+  }
 
   const auto source = open_source(options);
   if (!source) return {Exit::kUsage, source.error().message};
+  if (options.format != "core") return write_report(*source, options);
   walkers::OpenOptions how;
   how.deadline = std::chrono::steady_clock::now() + kOpenLimit;
   const auto kernel = source->open_kernel(how);
@@ -66,7 +99,7 @@ Verdict dump(std::vector<std::string> words) {
   return write_core(*source, kernel ? &*kernel : nullptr, options.out);
 }
 
-const bool registered = register_command({"dump", "write a kernel's memory in another form", dump});
+const bool registered = register_command({"dump", "write a failure dump, or a core, of any memory", dump});
 
 }  // namespace
 }  // namespace floe::cli

@@ -7,7 +7,10 @@
 #include "cli/command.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
+#include "cli/report_of.hpp"
 #include "cli/show_kernel.hpp"
+#include "cli/show_report.hpp"
+#include "freeze/dump/json.hpp"
 #include "walkers/kernel.hpp"
 #include "walkers/tasks.hpp"
 #include "walkers/uts.hpp"
@@ -119,20 +122,40 @@ void print_json(const Shown& s, const ShownKernel& kernel_of, const ShowOptions&
   fmt::print("{}", pretty_json(document));
 }
 
+Verdict show_dump(const std::string& path, const ReportView& view) {
+  const auto text = read_dump(path);
+  if (!text) return {Exit::kUsage, text.error().message};
+  const auto report = freeze::dump::parse_report(*text);
+  if (!report) return {Exit::kUsage, path + ": " + report.error().message};
+  return show_report(path, *report, view);
+}
+
 Verdict show(std::vector<std::string> words) {
   std::string path;
   bool as_json = false;
   ShowOptions sections;
-  CLI::App app("Prints what a memory says of its kernel: release, vCPUs, tasks; or its log, or its stacks.", "floe show");
-  app.add_option("MEMORY", path, "a kept snapshot (its page file must be beside it), a run's folder (its newest snapshot), or an ELF core")
+  ReportView view;
+  CLI::App app("Prints a failure dump, or what a memory says of its kernel: release, vCPUs, tasks; or its log, its stacks, a map, a task.",
+               "floe show");
+  app.add_option("MEMORY", path,
+                 "a failure dump, a kept snapshot (its page file must be beside it), a run's folder (its newest snapshot), or an ELF core")
       ->required();
   app.add_flag("--log", sections.log, "the kernel's log, as dmesg prints it");
-  app.add_flag("--stacks", sections.stacks, "the kernel stacks of tasks");
-  app.add_option("--task", sections.task, "with --stacks: of this process or thread only")->option_text("PID")->needs("--stacks");
+  auto* const stacks = app.add_flag("--stacks", sections.stacks, "the kernel stacks of tasks");
+  app.add_option("--map", view.map, "this BPF map with all in it")->option_text("NAME")->excludes(stacks);
+  app.add_option("--task", sections.task, "all that is known of this process or thread; with --stacks its stack")->option_text("PID");
   app.add_flag("--json", as_json, "machine-readable");
   if (const auto ended = parse(app, std::move(words))) return *ended;
+  view.json = as_json;
+  if (!sections.stacks) view.task = sections.task;
+  if (looks_like_dump(path)) return show_dump(path, view);
   const auto source = MemorySource::open(path);
   if (!source) return {Exit::kUsage, source.error().message};
+  if (!view.map.empty() || view.task) {
+    auto report = report_of(*source, {});
+    if (!report) return {Exit::kUsage, report.error().message};
+    return show_report(path, std::move(*report), view);
+  }
   walkers::OpenOptions options;
   const auto deadline = std::chrono::steady_clock::now() + kWalkLimit;
   options.deadline = deadline;
@@ -155,7 +178,7 @@ Verdict show(std::vector<std::string> words) {
   return {};
 }
 
-const bool registered = register_command({"show", "print a kept snapshot or a core", show});
+const bool registered = register_command({"show", "print a failure dump, a kept snapshot or a core", show});
 
 }  // namespace
 }  // namespace floe::cli
