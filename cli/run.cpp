@@ -117,6 +117,7 @@ void summarize(const RunReport& r, const RunPlan& plan, RunFolder& folder) {
     text += fmt::format("floe: {} snapshots, {} skipped, {} in the ring ({:.1f} MiB); freeze window p50 {} us, max {} us\n",
                         r.snapshots.taken, r.snapshots.skipped, r.snapshots.kept, static_cast<double>(r.ring_parts.sum()) / 1048576,
                         percentile(r.pause_us, 50), percentile(r.pause_us, 100));
+  if (!r.stuck.empty()) text += fmt::format("floe: {}\n", r.stuck);
   text += fmt::format("floe: results in {}\n", folder.path());
   folder.print(RunFolder::Stream::kErr, text);
 }

@@ -38,6 +38,7 @@ struct RunReport {
   std::optional<vmm::wire::Outcome> scheduler_outcome;
   std::string panic;                                          // the kernel's line
   std::optional<freeze::SchedulerFailure> scheduler_failure;  // as the snapshots show it
+  std::string stuck;                                          // who waited longest, where and for how long: from the failure dump
 
   // Snapshots.
   std::string dirty_source;

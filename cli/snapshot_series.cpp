@@ -6,6 +6,10 @@
 #include <cerrno>
 #include <chrono>
 
+#include "base/file.hpp"
+#include "freeze/dump/failure_dump.hpp"
+#include "freeze/dump/json.hpp"
+#include "freeze/dump/text_report.hpp"
 #include "freeze/image_size.hpp"
 
 namespace floe::cli {
@@ -264,12 +268,35 @@ engine::task<> SnapshotSeries::keep() {
   co_return engine::ok;
 }
 
+engine::task<> SnapshotSeries::dump_failure() {
+  if (!watch_.failure()) co_return engine::ok;
+  const auto work = [this]() -> Result<> {
+    freeze::dump::FailureSource source;
+    source.before = telling_.before.get();
+    source.late = telling_.late.get();
+    source.layout = &layout_;
+    source.kernel = kernel_ ? &*kernel_ : nullptr;
+    const auto dump = freeze::dump::make_failure_dump(*watch_.failure(), source);
+    stuck_ = freeze::dump::stuck_text(dump.main);
+    auto written = folder_.write_whole(freeze::dump::kMainName, as_bytes(freeze::dump::to_json(dump.main) + "\n"));
+    if (dump.late) {
+      const auto late = folder_.write_whole(freeze::dump::kLateName, as_bytes(freeze::dump::to_json(*dump.late) + "\n"));
+      if (written) written = late;
+    }
+    return written;
+  };
+  const auto done = co_await walk_pool_.run(work);
+  if (!done) report_.notes.push_back("no failure dump: " + (done.is_error() ? done.error().message : std::string("cancelled")));
+  co_return engine::ok;
+}
+
 std::string SnapshotSeries::summary() const {
   return fmt::format("{} snapshots in {:.1f} MiB", ring_->size(), static_cast<double>(ring_->bytes()) / 1048576);
 }
 
 void SnapshotSeries::report(RunReport& report) const {
   report.scheduler_failure = watch_.failure();
+  report.stuck = stuck_;
   report.dirty_source = report_.dirty_source;
   report.snapshots = report_.snapshots;
   report.snapshots.taken = ring_->counters().taken;

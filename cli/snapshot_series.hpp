@@ -61,6 +61,11 @@ class SnapshotSeries {
   const Telling& telling() const { return telling_; }
   const freeze::RamLayout& layout() const { return layout_; }
 
+  // The failure dump of those snapshots, into the run's folder. Nothing to do where no scheduler has failed.
+  engine::task<> dump_failure();
+  // Who was stuck, where and for how long; empty where nobody was, or no dump was made.
+  const std::string& stuck() const { return stuck_; }
+
  private:
   SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz);
   engine::task<> take(std::uint64_t tick_number);
@@ -93,6 +98,7 @@ class SnapshotSeries {
   std::function<void()> tell_failure_;
   bool failure_told_ = false;
   Telling telling_;
+  std::string stuck_;
   bool taking_ = false;
   bool refusal_told_ = false;
   std::string ring_too_small_;

@@ -14,6 +14,7 @@
 #include "walkers/psi.hpp"
 #include "walkers/scx/state.hpp"
 #include "walkers/task_details.hpp"
+#include "walkers/tick_rate.hpp"
 #include "walkers/uts.hpp"
 
 namespace floe::freeze::dump {
@@ -23,20 +24,6 @@ using Clock = walkers::WalkBudget::Clock;
 
 constexpr std::uint64_t kMostCgroupSteps = 65'536;
 constexpr std::uint32_t kMostVcpus = 8192;
-
-// Jiffies in a second, by the kernel's own conversion: clocksource_jiffies.mult is TICK_NSEC << .shift (kernel/time/jiffies.c).
-std::optional<std::uint32_t> hz_of(const walkers::Kernel& kernel) {
-  const auto clock = kernel.symbol("clocksource_jiffies");
-  const auto mult = kernel.types().field("clocksource.mult");
-  const auto shift = kernel.types().field("clocksource.shift");
-  if (!clock || !mult || !shift) return std::nullopt;
-  const auto factor = kernel.memory().get<std::uint32_t>(*clock + mult->offset);
-  const auto bits = kernel.memory().get<std::uint32_t>(*clock + shift->offset);
-  if (!factor || !bits || *bits >= 32) return std::nullopt;
-  const std::uint64_t tick_ns = *factor >> *bits;
-  if (tick_ns == 0) return std::nullopt;
-  return static_cast<std::uint32_t>((1'000'000'000 + tick_ns / 2) / tick_ns);
-}
 
 const char* words(walkers::bpf::NoAllocations why) {
   switch (why) {
@@ -136,7 +123,7 @@ class Collector {
 
   void identify() {
     report_.capture = options_.capture;
-    report_.capture->hz = hz_of(kernel_);
+    report_.capture->hz = walkers::tick_rate(kernel_);
     KernelId& id = report_.kernel.emplace();
     id.release = kernel_.info().release();
     id.build_id = kernel_.info().build_id();

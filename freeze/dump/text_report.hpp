@@ -22,6 +22,9 @@ std::string summary_text(const Report& report);
 // One line: the exit's reason, the stuck task, its DSQ and for how long. Empty when nothing is known to be wrong.
 std::string reason_line(const Report& report);
 
+// "longest wait: worker[41] has been runnable for 5.120 s, on DSQ 0x2a (user)"; empty when nobody waits.
+std::string stuck_text(const Report& report);
+
 // A task with all that the report says of it; nothing when no task has that pid.
 std::optional<std::string> task_text(const Report& report, std::int32_t pid);
 

@@ -49,16 +49,6 @@ std::string exit_text(const Report& report) {
   return out;
 }
 
-std::string stuck_text(const Report& report) {
-  const auto& oldest = report.oldest_runnable;
-  if (!oldest) return "";
-  const std::string age = age_text(oldest->age_jiffies, report.capture);
-  if (!oldest->task) return fmt::format("longest wait: {}, by the watchdog's own clock", age);
-  std::string out = fmt::format("longest wait: {}[{}] has been runnable for {}", clean(oldest->task->comm), oldest->task->pid, age);
-  out += oldest->dsq ? ", on " + dsq_text(*oldest->dsq, report.dsq_states) : ", on no DSQ: it is in the scheduler's own hands";
-  return out;
-}
-
 std::string tasks_of(const DsqState& dsq, const Report& report) {
   std::string out;
   for (std::size_t i = 0; i < std::min(dsq.tasks.size(), kTasksOfADsq); ++i) {
@@ -137,6 +127,16 @@ std::string age_text(std::uint64_t jiffies, const std::optional<Capture>& captur
 std::string dsq_text(std::uint64_t id, const std::vector<DsqState>& dsqs) {
   const auto found = std::find_if(dsqs.begin(), dsqs.end(), [&](const DsqState& dsq) { return dsq.id == id; });
   return found == dsqs.end() ? fmt::format("DSQ {:#x}", id) : fmt::format("DSQ {:#x} ({})", id, clean(found->origin));
+}
+
+std::string stuck_text(const Report& report) {
+  const auto& oldest = report.oldest_runnable;
+  if (!oldest) return "";
+  const std::string age = age_text(oldest->age_jiffies, report.capture);
+  if (!oldest->task) return fmt::format("longest wait: {}, by the watchdog's own clock", age);
+  std::string out = fmt::format("longest wait: {}[{}] has been runnable for {}", clean(oldest->task->comm), oldest->task->pid, age);
+  out += oldest->dsq ? ", on " + dsq_text(*oldest->dsq, report.dsq_states) : ", on no DSQ: it is in the scheduler's own hands";
+  return out;
 }
 
 std::string reason_line(const Report& report) {
