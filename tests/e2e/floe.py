@@ -87,6 +87,12 @@ class Case(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
+    def dump(self, snapshot):
+        """The whole failure dump of a snapshot, nothing left out for its length."""
+        done = subprocess.run([FLOE, "dump", str(snapshot), "--max-entries", "0"], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
     def wait_for(self, condition, timeout, what):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
