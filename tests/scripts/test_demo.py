@@ -18,6 +18,7 @@ if words[0] == "run":
     (out / "snapshots").mkdir(parents=True)
     for name in answer["kept"]:
         (out / "snapshots" / name).touch()
+    (out / "run.failure-dump.json").touch()
     (out / "manifest.json").write_text(json.dumps(answer["manifest"]))
     sys.exit(answer["exit"])
 print(json.dumps(answer["show"]) if "--json" in words else f"the table of {os.path.basename(words[1])}")
@@ -39,10 +40,12 @@ class Demo(ScriptTest):
         for name in ("cmake", "ninja"):
             self.write(f"bin/{name}", "#!/bin/sh\n", 0o755)
         self.answer = {
-            "exit": 0,
+            "exit": 5,
             "kept": ["0009.floesnap", "0010.floesnap"],
             "show": {"uts": {"release": "7.9.1-test"}, "tasks": [{"pid": 1}, {"pid": 2}]},
             "manifest": {
+                "exit": {"code": 5, "reason": "the scheduler stalled"},
+                "scheduler": {"stuck": "longest wait: stallme[7], on DSQ 0x1 (user)"},
                 "host": {"mode": "tcg"},
                 "snapshots": {"taken": 20, "skipped": 1, "kept": 2, "evicted": 18},
                 "freeze_us": {"p50": 140, "p99": 250, "max": 300},
@@ -61,7 +64,7 @@ class Demo(ScriptTest):
         result = self.demo(FLOE_DEMO_DURATION="7s")
         self.assert_exit(0, result)
         facts = ("7.9.1-test", "tasks       2", "20 taken, 2 kept, 1 ticks", "p50 140 us, max 300 us", "run/demo-")
-        for words in ("the table of 0010.floesnap", *facts):
+        for words in ("the table of run.failure-dump.json", "stallme[7], on DSQ 0x1 (user)", *facts):
             self.assertIn(words, result.stdout)
         self.assertNotIn("p99", result.stdout)
         self.assertIn("'--duration', '7s'", self.calls())
@@ -92,12 +95,18 @@ class Demo(ScriptTest):
         self.answer["exit"] = 7
         self.assert_exit(7, self.demo())
 
+    def test_a_scheduler_that_did_not_stall_fails(self):
+        self.answer["exit"] = 0
+        result = self.demo()
+        self.assert_exit(1, result)
+        self.assertIn("did not stall", result.stderr)
+
     def test_no_kernel_to_be_had(self):
         self.write("scripts/fetch-kernel", "#!/bin/sh\nexit 3\n", 0o755)
         self.assert_exit(3, self.demo())
 
     def test_anything_missing_fails(self):
-        for dotted in ("show.uts", "show.tasks", "manifest.snapshots.taken", "manifest.freeze_us.p50", "manifest.freeze_us.max"):
+        for dotted in ("show.uts", "show.tasks", "manifest.scheduler.stuck", "manifest.exit.reason", "manifest.snapshots.taken", "manifest.freeze_us.p50", "manifest.freeze_us.max"):
             path = dotted.split(".")
             with self.subTest(path=dotted):
                 self.setUp()
