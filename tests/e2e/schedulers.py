@@ -40,7 +40,7 @@ class Schedulers(floe.Case):
         self.assertIn("CPU states", dump)
 
     def test_stall(self):
-        run = self.run_under(("stall", "--timeout-ms", 2000), "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
+        run = self.run_under(("stall", "--timeout-ms", 4000), "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
         self.assertEqual(run.code, 5, run.reason)
         self.assertIn("stallme", run.reason)
         kind, reason, message, dump = self.exit_of((self.folder / "scheduler.log").read_text(errors="replace"), "stall")
