@@ -47,6 +47,7 @@ struct RunReport {
     std::uint64_t kept = 0;                                                    // in the ring at the end
     std::uint64_t written = 0;                                                 // of these, to OUT/snapshots
     std::uint64_t missed_ticks = 0, rendezvous_timeouts = 0, did_not_fit = 0;  // the parts of `skipped`
+    std::uint64_t partial = 0;                                                 // of those taken: without pages that nobody reads
     std::string write_error;
   } snapshots;
   std::vector<std::uint64_t> pause_us, park_us, capture_us, thaw_us, precopy_us, residual_pages;  // one per snapshot taken
@@ -60,6 +61,7 @@ struct RunReport {
   std::optional<walkers::TaskTable> tasks;
   std::string walk_error;
   std::uint64_t walks = 0, walks_skipped = 0;
+  std::uint64_t missed_reads = 0;  // of RAM that a snapshot did not have
 
   // The wire.
   vmm::wire::Decoder::Stats wire;

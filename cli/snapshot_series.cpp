@@ -117,6 +117,7 @@ engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
       if (!std::exchange(refusal_told_, true)) report_.notes.push_back("snapshot refused: " + taken->reason);
       break;
     case freeze::TakeResult::kTaken:
+      if (!meta.whole) ++report_.snapshots.partial;
       report_.pause_us.push_back(meta.pause_us);
       report_.park_us.push_back(meta.kick_to_park_us);
       report_.capture_us.push_back(meta.capture_us);
@@ -162,7 +163,8 @@ engine::task<> SnapshotSeries::refuse_ring() {
 
 // On a worker thread, one at a time.
 Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
-  const freeze::RingMemory memory(view, layout_);
+  const freeze::RingMemory image(view, layout_);
+  const freeze::RecordingMemory memory(image, layout_);
   walkers::OpenOptions options;
   options.previous = kernel_ ? &*kernel_ : nullptr;
   if (!view.machine().vcpus.empty()) options.cr3 = view.machine().vcpus.front().cr3;
@@ -179,12 +181,16 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   report_.tasks = std::move(*tasks);
   report_.walk_error.clear();
   read_sequence_ = view.meta().sequence;
+  report_.missed_reads += memory.missed();
+  // The walk that searched all of RAM for its kernel wants too much.
+  if (kernel->times().tables_reused) touched_ = memory.pages();
   kernel_.emplace(std::move(*kernel));
   return {};
 }
 
 // Back on the engine: keeps what may tell most, and tells of a failure.
 void SnapshotSeries::after_walk(const std::shared_ptr<freeze::SnapshotView>& view) {
+  if (!touched_.empty()) snapshotter_->set_touched(std::exchange(touched_, {}));
   const std::uint64_t sequence = view->meta().sequence;
   if (watch_.last_attached() == sequence) telling_.before = view;
   if (!watch_.failure() || std::exchange(failure_told_, true)) return;
@@ -224,6 +230,8 @@ void SnapshotSeries::write_metrics(const Reading& reading, std::optional<std::si
       {"sequence", m.sequence},
       {"tick", m.tick},
       {"taken", taken},
+      {"whole", m.whole},
+      {"absent_pages", reading.take.absent_pages},
       {"reason", taken ? boost::json::value(nullptr) : boost::json::value(reading.take.reason)},
       {"realtime_ns", m.realtime_ns},
       {"guest_clock_ns", m.guest_clock_ns},
@@ -321,6 +329,7 @@ void SnapshotSeries::report(RunReport& report) const {
   report.walk_error = report_.walk_error;
   report.walks = report_.walks;
   report.walks_skipped = report_.walks_skipped;
+  report.missed_reads = report_.missed_reads;
   report.notes.insert(report.notes.end(), report_.notes.begin(), report_.notes.end());
   for (const auto& range : vm_.ram().populated()) report.populated_bytes += range.count * kPageBytes;
 }

@@ -14,6 +14,7 @@
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
 #include "engine/engine.hpp"
+#include "freeze/recording_memory.hpp"
 #include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_memory.hpp"
 #include "freeze/snapshotter.hpp"
@@ -94,6 +95,7 @@ class SnapshotSeries {
   engine::mailbox<std::shared_ptr<Reading>> to_read_;
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
   std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
+  std::vector<std::uint64_t> touched_;     // the pages it read, on their way to the snapshotter
   freeze::SchedulerWatch watch_;           // used where a snapshot is walked; read between walks
   std::function<void()> tell_failure_;
   bool failure_told_ = false;

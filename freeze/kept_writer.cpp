@@ -41,9 +41,13 @@ Result<bool> KeptWriter::step() {
 }
 
 void KeptWriter::number(PageRef ref) {
-  if (ref == kZeroPage || numbers_[ref] != 0) return;
+  if (ref == kZeroPage || ref == kAbsentPage || numbers_[ref] != 0) return;
   order_.push_back(ref);
   numbers_[ref] = static_cast<std::uint32_t>(order_.size());
+}
+
+std::uint32_t KeptWriter::number_of(PageRef ref) const {
+  return ref == kAbsentPage ? kAbsentNumber : numbers_[ref];
 }
 
 // The newest snapshot's pages come first and in the order of its RAM, so that the one most looked at is read in sequence and has the
@@ -98,7 +102,7 @@ Result<bool> KeptWriter::end_page_file() {
   if (auto committed = sink_.commit(); !committed) return give_up(std::move(committed).error());
   summary_.pages = order_.size();
   table_.reserve(ring_.base().size());
-  for (const PageRef ref : ring_.base()) table_.push_back(numbers_[ref]);
+  for (const PageRef ref : ring_.base()) table_.push_back(number_of(ref));
   phase_ = Phase::kSnapshots;
   return true;
 }
@@ -109,7 +113,8 @@ std::vector<PageRun> KeptWriter::runs() const {
     const std::uint32_t number = table_[page];
     if (!runs.empty()) {
       PageRun& last = runs.back();
-      if (last.number == 0 ? number == 0 : number == last.number + last.count) {
+      const bool alike = last.number == 0 || last.number == kAbsentNumber;
+      if (alike ? number == last.number : number == last.number + last.count) {
         ++last.count;
         continue;
       }
@@ -122,7 +127,7 @@ std::vector<PageRun> KeptWriter::runs() const {
 // One snapshot that cannot be written does not cost the others.
 bool KeptWriter::write_snapshot() {
   const std::size_t index = next_snapshot_++;
-  for (const PageChange& change : ring_.changes(index)) table_[change.page] = numbers_[change.ref];
+  for (const PageChange& change : ring_.changes(index)) table_[change.page] = number_of(change.ref);
   const SnapshotMeta& meta = ring_.meta(index);
   const std::string name = snapshot_file_name(meta.sequence);
   const auto file = encode_snapshot({meta, ring_.machine(index), layout_, encoder_->id(), runs()});

@@ -56,6 +56,7 @@ class KeptWriter {
 
   void number_pages();
   void number(PageRef ref);
+  std::uint32_t number_of(PageRef ref) const;
   Result<bool> begin_page_file();
   Result<bool> write_frame();
   Result<bool> end_page_file();

@@ -41,6 +41,10 @@ std::uint64_t random_seed() {
   std::abort();
 }
 
+bool counted(PageRef page) {
+  return page != kZeroPage && page != kAbsentPage;
+}
+
 }  // namespace
 
 bool is_zero(PageBytes page) {
@@ -184,7 +188,7 @@ Result<PageRef> PageStore::put(PageBytes bytes) {
 }
 
 void PageStore::ref(PageRef page) {
-  if (page == kZeroPage) return;
+  if (!counted(page)) return;
   const std::unique_lock lock(mutex_);
   Slot& held = live_slot(page, "ref");
   if (held.references == 0) broken("ref", page);
@@ -197,7 +201,7 @@ void PageStore::unref(PageRef page) {
 }
 
 std::uint64_t PageStore::drop(PageRef page) {
-  if (page == kZeroPage) return 0;
+  if (!counted(page)) return 0;
   const std::unique_lock lock(mutex_);
   Slot& held = live_slot(page, "unref");
   if (held.references == 0) broken("unref", page);
@@ -205,7 +209,7 @@ std::uint64_t PageStore::drop(PageRef page) {
 }
 
 void PageStore::undrop(PageRef page) {
-  if (page == kZeroPage) return;
+  if (!counted(page)) return;
   const std::unique_lock lock(mutex_);
   ++live_slot(page, "undrop").references;
 }

@@ -32,6 +32,8 @@ namespace floe::freeze {
 
 using PageRef = std::uint32_t;
 inline constexpr PageRef kZeroPage = 0;
+// The contents of a page that nobody captured: counted as little as the zero page, and unreadable.
+inline constexpr PageRef kAbsentPage = 0xffff'ffff;
 using PageBytes = std::span<const std::byte, kPageBytes>;
 
 struct PageKey {

@@ -27,7 +27,7 @@ struct SnapshotMeta {
   std::uint64_t dirty_pages = 0;     // copied for this snapshot, residual ones included
   std::uint64_t residual_pages = 0;  // copied inside the pause
   std::uint64_t passes = 0;          // pre-copy passes
-  bool whole = true;  // false: the dirty pages did not fit, only those were captured that walkers touch; the others are older
+  bool whole = true;  // false: the dirty pages did not fit, only those were captured that walkers touch; the others are unknown
 };
 
 struct VcpuState {

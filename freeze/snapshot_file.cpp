@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::string_view kMagic = "FLOESNAP";
 constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersionWithAbsent = 2;  // has runs of kAbsentNumber
 constexpr std::uint32_t kRaw = 0, kZstd = 1;
 constexpr std::size_t kHeaderBytes = 72;
 constexpr std::uint64_t kMaxBodyBytes = std::uint64_t{256} << 20;
@@ -96,7 +97,8 @@ std::vector<PageRun> get_runs(Decoder& in, std::uint32_t pages) {
     run.count = in.get<std::uint32_t>();
     run.number = in.get<std::uint32_t>();
     first += run.count;
-    if (run.count == 0 || first > pages || std::uint64_t{run.number} + run.count > 0xffff'ffff) return {};
+    const bool named = run.number != kAbsentNumber;
+    if (run.count == 0 || first > pages || (named && std::uint64_t{run.number} + run.count > kAbsentNumber)) return {};
   }
   return first == pages ? runs : std::vector<PageRun>{};
 }
@@ -147,7 +149,9 @@ std::vector<std::byte> encode_snapshot(const KeptSnapshot& snapshot) {
   const XXH128_hash_t hash = XXH3_128bits(content.data(), content.size());
   Encoder out;
   out.append(std::as_bytes(std::span(kMagic)));
-  out.put(kVersion);
+  const bool absent =
+      std::any_of(snapshot.runs.begin(), snapshot.runs.end(), [](const PageRun& run) { return run.number == kAbsentNumber; });
+  out.put(absent ? kVersionWithAbsent : kVersion);
   out.put(compressed ? kZstd : kRaw);
   out.put(std::uint64_t{body.size()});
   out.put(std::uint64_t{content.size()});
@@ -166,8 +170,9 @@ Result<KeptSnapshot> decode_snapshot(std::span<const std::byte> file, const std:
     return fail(name + " is not a floe snapshot");
   Decoder in(file.subspan(kMagic.size()));
   const auto version = in.get<std::uint32_t>();
-  if (version != kVersion)
-    return fail(name + " has version " + std::to_string(version) + ", this floe reads version " + std::to_string(kVersion));
+  if (version < kVersion || version > kVersionWithAbsent)
+    return fail(name + " has version " + std::to_string(version) + ", this floe reads versions " + std::to_string(kVersion) + " to " +
+                std::to_string(kVersionWithAbsent));
   const auto codec = in.get<std::uint32_t>();
   const auto body_bytes = in.get<std::uint64_t>();
   const auto stored_bytes = in.get<std::uint64_t>();
@@ -215,7 +220,7 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(const std::string& path
   }
   if (pages->id() != snapshot->pages) return fail(path + " was not written with " + beside + ": its pages are in another page file");
   for (const PageRun& run : snapshot->runs)
-    if (run.number != 0 && std::uint64_t{run.number} + run.count - 1 > pages->pages())
+    if (run.number != 0 && run.number != kAbsentNumber && std::uint64_t{run.number} + run.count - 1 > pages->pages())
       return fail(path + " is damaged: it names pages that the page file does not have");
   return std::unique_ptr<SnapshotFile>(new SnapshotFile(std::move(*snapshot), std::move(pages)));
 }
@@ -224,7 +229,7 @@ std::uint32_t SnapshotFile::number_of(std::uint32_t page) const {
   const auto after = std::upper_bound(snapshot_.runs.begin(), snapshot_.runs.end(), page,
                                       [](std::uint32_t p, const PageRun& run) { return p < run.first; });
   const PageRun& run = *std::prev(after);
-  return run.number == 0 ? 0 : run.number + (page - run.first);
+  return run.number == 0 || run.number == kAbsentNumber ? run.number : run.number + (page - run.first);
 }
 
 bool SnapshotFile::read_page(std::uint32_t page, std::size_t offset, std::span<std::byte> out) const {
@@ -254,7 +259,7 @@ std::vector<walkers::PhysRange> SnapshotFile::populated() const {
       const std::uint64_t run_end = std::uint64_t{run->first} + run->count;
       const std::uint64_t bytes = (std::min(run_end, slot_end) - first) * kPageBytes;
       const Gpa start = slot.start + (first - slot.first_page) * kPageBytes;
-      if (run->number != 0) {
+      if (run->number != 0 && run->number != kAbsentNumber) {
         if (!ranges.empty() && ranges.back().start + ranges.back().bytes == start)
           ranges.back().bytes += bytes;
         else

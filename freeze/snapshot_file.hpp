@@ -17,7 +17,10 @@
 
 namespace floe::freeze {
 
-// `count` pages from the snapshot's page index `first` on are the page file's pages number, number + 1, ...; or all zero when number is 0.
+inline constexpr std::uint32_t kAbsentNumber = 0xffff'ffff;
+
+// `count` pages from the snapshot's page index `first` on are the page file's pages number, number + 1, ...; or all zero when number is 0;
+// or all unknown when it is kAbsentNumber.
 struct PageRun {
   std::uint32_t first = 0;
   std::uint32_t count = 0;

@@ -22,7 +22,8 @@ std::size_t RingMemory::read(Gpa gpa, std::span<std::byte> out) const {
 
 std::vector<walkers::PhysRange> RingMemory::populated() const {
   const auto table = view_.table();
-  return ranges_of(layout_, [table](std::uint32_t page) { return page < table.size() && table[page] != kZeroPage; });
+  return ranges_of(layout_,
+                   [table](std::uint32_t page) { return page < table.size() && table[page] != kZeroPage && table[page] != kAbsentPage; });
 }
 
 void copy_volatile(std::span<std::byte> out, const std::byte* from) {

@@ -14,7 +14,8 @@
 
 namespace floe::freeze {
 
-// A ring snapshot. Keeps nothing: view and layout outlive it. populated() lists the pages that are not zero pages.
+// A ring snapshot. Keeps nothing: view and layout outlive it. populated() lists the pages that are not zero pages. Of one that is not
+// whole, the pages that were not captured are unreadable.
 class RingMemory final : public walkers::Memory {
  public:
   RingMemory(const SnapshotView& view, const RamLayout& layout) : view_(view), layout_(layout) {}

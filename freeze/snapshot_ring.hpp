@@ -30,8 +30,8 @@
 namespace floe::freeze {
 
 struct PageChange {
-  std::uint32_t page = 0;  // index
-  PageRef ref = kZeroPage;
+  std::uint32_t page = 0;   // index
+  PageRef ref = kZeroPage;  // kAbsentPage: it changed, and was not captured
 };
 
 class SnapshotView;

@@ -80,9 +80,13 @@ void Snapshotter::mark_populated() {
     for (std::uint64_t page = range.first; page < range.first + range.count; ++page) pending_[page / 64] |= std::uint64_t{1} << (page % 64);
 }
 
+std::uint64_t Snapshotter::to_copy(std::size_t word) const {
+  return only_.empty() ? pending_[word] : pending_[word] & only_[word];
+}
+
 std::uint64_t Snapshotter::pending_pages() const {
   std::uint64_t pages = 0;
-  for (const std::uint64_t word : pending_) pages += static_cast<unsigned>(std::popcount(word));
+  for (std::size_t word = 0; word < pending_.size(); ++word) pages += static_cast<unsigned>(std::popcount(to_copy(word)));
   return pages;
 }
 
@@ -98,11 +102,12 @@ void Snapshotter::stage(std::uint32_t page) {
 // Copies pending pages until none is left (true) or the staging area is full (false). Allocates nothing.
 bool Snapshotter::copy_pending() {
   for (std::size_t word = 0; word < pending_.size(); ++word) {
-    while (pending_[word] != 0) {
-      const auto page = static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(pending_[word])));
+    while (const std::uint64_t left = to_copy(word)) {
+      const auto bit = static_cast<unsigned>(std::countr_zero(left));
+      const auto page = static_cast<std::uint32_t>(word * 64 + bit);
       if (staged_page_.size() == options_.staging_pages && cell_of_[page] == 0) return false;
       stage(page);
-      pending_[word] &= pending_[word] - 1;
+      pending_[word] &= ~(std::uint64_t{1} << bit);
     }
   }
   return true;
@@ -142,6 +147,24 @@ void Snapshotter::return_to_pending() {
     store_->unref(change.ref);
   }
   changes_.clear();
+}
+
+// What changed and was not copied: the snapshot must not show what it was before. It stays pending.
+std::uint64_t Snapshotter::add_absent() {
+  std::uint64_t pages = 0;
+  for (std::size_t word = 0; word < pending_.size(); ++word)
+    for (std::uint64_t left = pending_[word]; left != 0; left &= left - 1) {
+      const auto page = static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(left)));
+      std::uint32_t& change = change_of_[page];
+      if (change == 0) {
+        changes_.push_back({page, kAbsentPage});
+        change = static_cast<std::uint32_t>(changes_.size());
+      } else {  // a copy from a tick that failed
+        store_->unref(std::exchange(changes_[change - 1].ref, kAbsentPage));
+      }
+      ++pages;
+    }
+  return pages;
 }
 
 Result<> Snapshotter::push(const SnapshotMeta& meta) {
@@ -261,9 +284,11 @@ MachineState Snapshotter::machine_state() const {
   return state;
 }
 
-Result<> Snapshotter::store_and_push(const SnapshotMeta& meta) {
+Result<> Snapshotter::store_and_push(Take& take) {
   const auto staged = store_staged();
-  if (staged) return push(meta);
+  if (staged && !only_.empty()) take.absent_pages = add_absent();
+  take.meta.whole = take.absent_pages == 0;
+  if (staged) return push(take.meta);
   return_to_pending();
   ring_.count_did_not_fit();
   return staged;
@@ -273,6 +298,10 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
   Take take;
   take.meta.sequence = sequence_ + 1;
   take.meta.tick = tick;
+  // The first image has nothing to fall back to.
+  const bool partial = std::exchange(refused_, false) && sequence_ != 0;
+  only_ = partial ? touched_ : std::vector<std::uint64_t>{};
+  if (only_.size() != pending_.size()) only_.clear();
   const auto precopied = co_await precopy(take.meta, pool);
   if (precopied.is_error() && precopied.error().code == ENOSPC) {
     return_to_pending();
@@ -280,6 +309,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     take.result = TakeResult::kDidNotFit;
     take.ring_full = true;
     take.reason = precopied.error().message;
+    refused_ = !partial;
     co_return std::move(take);
   }
   if (!precopied) {
@@ -292,12 +322,13 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
   if (take.result == TakeResult::kRendezvousTimeout) take.reason = "not every vCPU parked in time";
   if (take.result == TakeResult::kDidNotFit) {
     ring_.count_did_not_fit();
+    refused_ = !partial;
     take.reason =
         std::to_string(take.meta.residual_pages) + " pages were dirtied during the last pre-copy pass: more than the staging area holds";
   }
   if (take.result != TakeResult::kTaken) co_return std::move(take);
 
-  const auto store = [this, meta = take.meta] { return store_and_push(meta); };
+  const auto store = [this, &take] { return store_and_push(take); };
   const auto stored = co_await pool.run(store);
   if (!stored && !(stored.is_error() && stored.error().code == ENOSPC)) co_return stored.failure();
   if (stored) {
@@ -305,6 +336,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
   } else {
     take.result = TakeResult::kDidNotFit;
     take.ring_full = true;
+    refused_ = !partial;
     take.reason = stored.error().message;
   }
   co_return std::move(take);

@@ -5,6 +5,10 @@
 // few pages dirtied since the last pass are copied, and the devices' state; nothing is hashed, allocated or written. (4) Thaw. (5) On a
 // worker: the staged pages go into the content-addressed store and the ring.
 //
+// A guest may dirty more than the ring or the staging area takes. The tick after one that did not fit is tried with the pages alone that
+// readers touch (set_touched()): of the others that changed, the snapshot says that they are unknown, and they are copied with the next
+// whole one, which the tick after that tries again. Half of such a guest's history is then partial, and none of it wrong.
+//
 // Nothing is lost when a snapshot fails (a vCPU did not park, the residual did not fit the staging area, the ring refused it): its
 // pages stay staged or are marked dirty again, and the next snapshot is whole.
 #pragma once
@@ -56,10 +60,11 @@ struct PauseParts {
 
 struct Take {
   TakeResult result = TakeResult::kTaken;
-  SnapshotMeta meta;       // of what was taken; timings also of what was not
-  PauseParts parts;        // likewise
-  std::string reason;      // when not taken
-  bool ring_full = false;  // kDidNotFit because of the ring's bytes (or else because of the staging area)
+  SnapshotMeta meta;               // of what was taken; timings also of what was not
+  PauseParts parts;                // likewise
+  std::string reason;              // when not taken
+  bool ring_full = false;          // kDidNotFit because of the ring's bytes (or else because of the staging area)
+  std::uint64_t absent_pages = 0;  // that changed and were left out; the meta is not whole then
 };
 
 class Snapshotter {
@@ -73,6 +78,9 @@ class Snapshotter {
   // One snapshot, as tick number `tick`. An error is one of the host (a failing ioctl), not of a tick.
   engine::task<Take> take(std::uint64_t tick, engine::worker_pool& pool);
 
+  // The pages that matter when not all fit, one bit each by page index. Without any, a tick that does not fit is lost.
+  void set_touched(std::vector<std::uint64_t> pages) { touched_ = std::move(pages); }
+
   const DirtySource& dirty_source() const { return *source_; }
 
  private:
@@ -80,12 +88,14 @@ class Snapshotter {
               std::vector<SavedDevice> devices, SnapshotterOptions options);
   Result<> allocate();
   void mark_populated();
+  std::uint64_t to_copy(std::size_t word) const;
   std::uint64_t pending_pages() const;
+  std::uint64_t add_absent();
   bool copy_pending();
   void stage(std::uint32_t page);
   Result<> store_staged();
   Result<> push(const SnapshotMeta& meta);
-  Result<> store_and_push(const SnapshotMeta& meta);
+  Result<> store_and_push(Take& take);
   void return_to_pending();
   engine::task<> precopy(SnapshotMeta& meta, engine::worker_pool& pool);
   Result<TakeResult> pause(Take& take);
@@ -101,6 +111,9 @@ class Snapshotter {
   SnapshotterOptions options_;
 
   std::vector<std::uint64_t> pending_;  // pages to copy, one bit each
+  std::vector<std::uint64_t> touched_;  // likewise, those that readers want
+  std::vector<std::uint64_t> only_;     // of this tick: nothing else is copied, unless it is empty
+  bool refused_ = false;                // the tick before did not fit
 
   // The staging area: cell i holds the newest copy of page staged_page_[i].
   std::byte* staging_ = nullptr;

@@ -81,6 +81,34 @@ BOOST_AUTO_TEST_CASE(every_kept_snapshot_equals_the_rings) {
   }
 }
 
+// Also when the snapshot that left them out has become the oldest, and the ones before it are gone.
+BOOST_AUTO_TEST_CASE(pages_that_were_not_captured_stay_unknown) {
+  Rig rig;
+  rig.fill(3);
+  const std::vector<PageChange> absent = {{7, kAbsentPage}, {8, kAbsentPage}, {9, kAbsentPage}};
+  BOOST_REQUIRE(rig.ring.push({.sequence = 4, .whole = false}, {}, absent));
+  for (std::uint64_t sequence = 5; sequence <= 9; ++sequence) rig.push(sequence, {{8, sequence}});
+  BOOST_REQUIRE(rig.ring.size() == 6u);
+  BOOST_REQUIRE(rig.ring.meta(0).sequence == 4u);
+  const Folder folder;
+  FolderSink sink(folder);
+  BOOST_REQUIRE(KeptWriter(rig.ring, rig.layout, sink).run());
+  for (std::size_t n = 0; n < rig.ring.size(); ++n) {
+    const auto file = SnapshotFile::open(folder.file(snapshot_file_name(n + 4)));
+    BOOST_REQUIRE_MESSAGE(file.has_value(), (file ? "" : file.error().message));
+    BOOST_TEST((*file)->meta().whole == (n != 0));
+    const SnapshotView view = rig.ring.view(n);
+    Page kept, ring;
+    for (std::uint32_t page = 0; page < Rig::kPages; ++page) {
+      const bool known = page < 7 || page > 9 || (page == 8 && n > 0);
+      BOOST_REQUIRE(view.read(page, 0, ring) == known);
+      BOOST_REQUIRE((*file)->read_page(page, 0, kept) == known);
+      if (known) BOOST_REQUIRE((kept == ring));
+    }
+    BOOST_TEST((*file)->problem().empty());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_folder_of_an_empty_ring_stays_empty) {
   Rig rig;
   const Folder folder;

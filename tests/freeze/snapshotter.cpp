@@ -286,6 +286,47 @@ BOOST_AUTO_TEST_CASE(a_snapshot_that_the_ring_refuses_is_made_up_for_later) {
   check_exact(machine);
 }
 
+// What fits of such a guest is what readers touch. All else that changed is unknown, never what it was before, until a whole one fits.
+BOOST_AUTO_TEST_CASE(after_a_refused_snapshot_comes_one_of_the_touched_pages) {
+  if (skip()) return;
+  Machine machine({.store_bytes = 16u << 20, .ring_bytes = 12u << 20});
+  if (!machine) return;
+  tiny::Guest& guest = *machine.guest;
+  guest.start();
+  BOOST_REQUIRE(guest.halt());
+  check_exact(machine);
+  constexpr std::uint64_t kFirst = TINY_FREE / kPageBytes, kTouched = 10, kWritten = 6000;
+  std::vector<std::uint64_t> touched((guest.vm().ram().pages() + 63) / 64);
+  for (std::uint64_t page = kFirst; page < kFirst + kTouched; ++page) touched[page / 64] |= std::uint64_t{1} << (page % 64);
+  machine.recorder->snapshotter().set_touched(touched);
+
+  for (int round = 0; round < 2; ++round) {
+    write_pages(guest, kPages, kWritten + static_cast<std::uint64_t>(round), true);
+    BOOST_TEST((machine.take().result == TakeResult::kDidNotFit));
+    const Take partial = machine.take();
+    BOOST_REQUIRE_MESSAGE(partial.result == TakeResult::kTaken, partial.reason);
+    BOOST_TEST(!partial.meta.whole);
+    BOOST_TEST(partial.absent_pages >= kWritten - kTouched);
+    const SnapshotView view = machine.newest();
+    BOOST_TEST(!view.meta().whole);
+    const auto memory = memory_of(guest);
+    std::array<std::byte, kPageBytes> page;
+    std::uint64_t absent = 0, wrong = 0;
+    for (std::uint32_t i = 0; i < view.pages(); ++i) {
+      const bool there = view.read(i, 0, page);
+      absent += there ? 0 : 1;
+      if (there && std::memcmp(page.data(), memory.data() + i * kPageBytes, kPageBytes) != 0) ++wrong;
+      if (i >= kFirst && i < kFirst + kTouched) BOOST_TEST(there);
+    }
+    BOOST_TEST(wrong == 0u);
+    BOOST_TEST(absent == partial.absent_pages);
+  }
+  BOOST_TEST(machine.recorder->ring().bytes() <= 12u << 20);
+  write_pages(guest, kPages + 1000 * kPageBytes, 5001, false);
+  check_exact(machine);
+  BOOST_TEST(machine.newest().meta().whole);
+}
+
 BOOST_AUTO_TEST_CASE(a_dead_vcpu_does_not_end_the_history) {
   if (skip()) return;
   Machine machine({});

@@ -48,6 +48,7 @@ class Recorder {
   Result<freeze::Take> take() { return loop_->run(snapshotter_->take(++tick_, pool_)).to_result(); }
 
   freeze::SnapshotRing& ring() { return *ring_; }
+  freeze::Snapshotter& snapshotter() { return *snapshotter_; }
   freeze::PageStore& store() { return *store_; }
   const char* source() const { return snapshotter_->dirty_source().name(); }
 
