@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 #include "walkers/list.hpp"
@@ -160,12 +161,13 @@ const CodeAddresses::ModuleSymbols& CodeAddresses::symbols_of(const Module& modu
     const auto bytes = std::as_writable_bytes(std::span(chunk).first(static_cast<std::size_t>(piece)));
     if (!memory.read_all(*symtab + done * sizeof(Elf64_Sym), bytes)) break;
     for (std::size_t i = 0; i < piece; ++i)
-      if (chunk[i].st_shndx != SHN_UNDEF && chunk[i].st_name != 0) found.symbols.push_back({chunk[i].st_value, chunk[i].st_name});
+      if (chunk[i].st_shndx != SHN_UNDEF && chunk[i].st_name != 0)
+        found.symbols.push_back({chunk[i].st_value, chunk[i].st_name, static_cast<std::uint32_t>(done + i)});
     done += piece;
   }
   // Of several at one address the kernel takes the first in the table.
-  std::stable_sort(found.symbols.begin(), found.symbols.end(),
-                   [](const ModuleSymbol& a, const ModuleSymbol& b) { return a.start < b.start; });
+  std::sort(found.symbols.begin(), found.symbols.end(),
+            [](const ModuleSymbol& a, const ModuleSymbol& b) { return std::tie(a.start, a.index) < std::tie(b.start, b.index); });
   return found;
 }
 

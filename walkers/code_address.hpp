@@ -86,7 +86,8 @@ class CodeAddresses {
   };
   struct ModuleSymbol {
     std::uint64_t start = 0;
-    std::uint64_t name = 0;  // its place in the module's string table
+    std::uint32_t name = 0;   // its place in the module's string table
+    std::uint32_t index = 0;  // in its symbol table
   };
   struct ModuleSymbols {
     std::vector<ModuleSymbol> symbols;  // ascending

@@ -147,8 +147,11 @@ void SyntheticKernel::build_image() {
   }
   add('R', "__start_BTF", image_.value + kBtf);
   add('R', "__stop_BTF", image_.value + kBtf + btf_.size());
-  for (const auto& extra : spec_.symbols) add(extra.type, extra.name.c_str(), (free_image() + extra.place).value);
-  std::stable_sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+  for (const auto& extra : spec_.symbols) {
+    const std::uint64_t address = (free_image() + extra.place).value;
+    const auto behind = std::find_if(symbols_.begin(), symbols_.end(), [&](const Symbol& symbol) { return symbol.address > address; });
+    symbols_.insert(behind, {extra.type, extra.name, address});
+  }
   const auto encoded = encode(symbols_, spec_.layout, image_.value + kOffsets);
   put(image_ + kNumSyms, encoded.count);
   write(image_ + kTokenTable, std::as_bytes(std::span(encoded.token_table)));
