@@ -108,7 +108,12 @@ struct Reason {
   std::string text;
 };
 
+// Moved, never copied: values in it cannot be, and saying so here keeps a compiler from trying.
 struct Report {
+  Report() = default;
+  Report(Report&&) = default;
+  Report& operator=(Report&&) = default;
+
   std::string schema = "single";
   std::vector<walkers::bpf::Map> maps;
   std::vector<std::optional<VcpuRegs>> vcpu_regs;  // by vCPU
