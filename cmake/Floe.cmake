@@ -23,7 +23,7 @@ target_compile_options(floe_flags INTERFACE
 # clang-19 reports std::stable_sort for what libstdc++ 12 does inside of it.
 target_compile_options(floe_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 if(FLOE_SANITIZE)
-  target_compile_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-sanitize-recover=all -g)
+  target_compile_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE} -fno-sanitize-recover=all -g1)
   target_link_options(floe_flags INTERFACE -fsanitize=${FLOE_SANITIZE})
 endif()
 if(FLOE_FUZZ)  # coverage for the libraries too, or the fuzzers would be blind
@@ -51,10 +51,13 @@ function(floe_module name)
   target_link_libraries(floe_${name} PUBLIC floe_flags ${arg_UNPARSED_ARGUMENTS})
 endfunction()
 
-# floe_tests(MODULE [libraries...] [FOLDERS folders...]): tests/MODULE/*.cpp, and those of the folders below it that are named, as one
-# Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
+# floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES]): tests/MODULE/*.cpp, and those of the folders below it that are
+# named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
+#
+# In sanitizer builds the tests' own code, checks mostly, is not optimised, which halves the time to compile it. Coroutines are: they hand
+# over to each other by tail calls.
 function(floe_tests module)
-  cmake_parse_arguments(arg "" "" "FOLDERS" ${ARGN})
+  cmake_parse_arguments(arg "COROUTINES" "" "FOLDERS" ${ARGN})
   floe_sources(sources ${arg_FOLDERS})
   if(NOT sources)
     return()
@@ -62,6 +65,9 @@ function(floe_tests module)
   add_executable(test_${module} ${sources} ${CMAKE_SOURCE_DIR}/tests/main.cpp)
   target_link_libraries(test_${module} PRIVATE floe_flags Boost::unit_test_framework ${arg_UNPARSED_ARGUMENTS})
   target_compile_definitions(test_${module} PRIVATE BOOST_TEST_DYN_LINK FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(FLOE_SANITIZE AND NOT arg_COROUTINES)
+    target_compile_options(test_${module} PRIVATE -O0)
+  endif()
   foreach(source ${sources})
     get_filename_component(suite ${source} NAME_WE)
     add_test(NAME ${module}.${suite} COMMAND test_${module} --run_test=${suite} --log_level=message)
