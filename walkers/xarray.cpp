@@ -7,7 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "walkers/visited.hpp"
+#include "walkers/address_set.hpp"
 
 namespace floe::walkers {
 namespace {
@@ -113,7 +113,7 @@ class Walk {
   const XarrayVisit& visit_;
   std::uint64_t base_;
   XarrayWalk result_;
-  Visited seen_;
+  AddressSet seen_;
 };
 
 Result<XarrayWalk> walk(const Kernel& kernel, Kva array, std::uint64_t base, WalkBudget& budget, const XarrayVisit& visit) {

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-#include "walkers/visited.hpp"
+#include "walkers/address_set.hpp"
 
 namespace floe::walkers::bpf {
 namespace {
@@ -111,8 +111,8 @@ class TreeWalk {
   WalkBudget& budget_;
   SdtPool& pool_;
   std::vector<std::byte> desc_;
-  Visited seen_;   // descriptors
-  Visited slots_;  // by the low half of their address
+  AddressSet seen_;   // descriptors
+  AddressSet slots_;  // by the low half of their address
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The storage of cgroups that preceded cgrp_storage: struct bpf_cgroup_storage_map lists one bpf_cgroup_storage per cgroup and attach type,
 // each with a buffer, or one per CPU. The key is as the kernel keeps it (cgroup inode, attach type), cut to the map's key size.
+#include "walkers/address_set.hpp"
 #include "walkers/bpf/walk.hpp"
-#include "walkers/visited.hpp"
 
 namespace floe::walkers::bpf {
 
@@ -18,7 +18,7 @@ Result<void> walk_cgroup_storage(Walk& walk, const MapInfo& map) {
   }
   const Kva head = map.address + fields.list;
   std::vector<std::byte> key(map.key_size), value(map.value_size);
-  Visited seen;
+  AddressSet seen;
   Losses unreadable;
   auto link = walk.memory.get<std::uint64_t>(head);
   while (link && Kva(*link) != head) {

@@ -4,8 +4,8 @@
 //
 // Elements carry the hash that decides their bucket (__select_bucket()): one that is met on another bucket's chain got there by a bent
 // link, and is left out.
+#include "walkers/address_set.hpp"
 #include "walkers/bpf/walk.hpp"
-#include "walkers/visited.hpp"
 
 namespace floe::walkers::bpf {
 namespace {
@@ -111,7 +111,7 @@ class HashWalk {
   std::size_t key_at_ = 0, value_at_ = 0, value_bytes_ = 0;
   std::vector<std::byte> element_;
   PerCpuValues values_;
-  Visited seen_;  // of one chain
+  AddressSet seen_;  // of one chain
   Losses bad_buckets_, bad_links_, loops_, strays_;
 };
 

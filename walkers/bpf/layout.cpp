@@ -180,16 +180,9 @@ Result<SockHashFields> sock_hash_of(const Types& types) {
 
 Result<RhashFields> rhash_of(const Types& types) {
   Asker ask(types);
-  RhashFields f;
-  f.table = ask.offset("bpf_rhtab.ht.tbl");
-  f.node = ask.offset("rhtab_elem.node");
-  f.data = ask.offset("rhtab_elem.data");
-  f.buckets = ask.offset("bucket_table.buckets");
-  f.size = ask.offset("bucket_table.size");
-  f.nest = ask.offset("bucket_table.nest");
-  f.future = ask.offset("bucket_table.future_tbl");
-  f.next = ask.offset("rhash_head.next");
-  return ask.finish(f);
+  const auto in = RhashtableFields::resolve(types);
+  if (!in) return fail(in.error().message);
+  return ask.finish(RhashFields{ask.offset("bpf_rhtab.ht"), ask.offset("rhtab_elem.node"), ask.offset("rhtab_elem.data"), *in});
 }
 
 Result<InsnFields> insns_of(const Types& types) {

@@ -7,6 +7,7 @@
 
 #include "base/result.hpp"
 #include "walkers/field.hpp"
+#include "walkers/rhashtable.hpp"
 #include "walkers/types.hpp"
 
 namespace floe::walkers::bpf {
@@ -84,8 +85,8 @@ struct SockHashFields {
 };
 
 struct RhashFields {
-  std::uint32_t table = 0, node = 0, data = 0;                          // rhashtable.tbl in bpf_rhtab; in rhtab_elem
-  std::uint32_t buckets = 0, size = 0, nest = 0, future = 0, next = 0;  // in bucket_table; in rhash_head
+  std::uint32_t table = 0, node = 0, data = 0;  // bpf_rhtab.ht; in rhtab_elem
+  RhashtableFields in;
 };
 
 struct InsnFields {

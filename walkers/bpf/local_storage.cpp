@@ -1,7 +1,7 @@
 // Storage that hangs off tasks, inodes, sockets and cgroups: struct bpf_local_storage_map, whose buckets hold one element per owner. The
 // key shown is the owner's address; which kind of object that is, the map's type says.
+#include "walkers/address_set.hpp"
 #include "walkers/bpf/walk.hpp"
-#include "walkers/visited.hpp"
 
 namespace floe::walkers::bpf {
 namespace {
@@ -74,7 +74,7 @@ class StorageWalk {
   const MapInfo& map_;
   const StorageFields& fields_;
   std::vector<std::byte> element_;
-  Visited seen_;
+  AddressSet seen_;
   Losses bad_buckets_, bad_links_, loops_, strays_;
 };
 

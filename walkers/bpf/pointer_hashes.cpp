@@ -1,7 +1,7 @@
 // Hashes whose values are the kernel's own objects: sockets by key (struct bpf_shtab), devices by index (struct bpf_dtab's dev_index_head).
 // The value given is the 8-byte pointer.
+#include "walkers/address_set.hpp"
 #include "walkers/bpf/walk.hpp"
-#include "walkers/visited.hpp"
 
 namespace floe::walkers::bpf {
 namespace {
@@ -12,7 +12,7 @@ constexpr std::uint64_t kMaxBuckets = std::uint64_t{1} << 31;
 template <class Visit>
 void walk_hlists(Walk& walk, Kva heads, std::uint64_t count, std::uint64_t stride, Visit visit) {
   Losses unreadable, loops;
-  Visited seen;
+  AddressSet seen;
   const auto chain = [&](Kva head) {
     seen.clear();
     auto link = walk.memory.get<std::uint64_t>(head);

@@ -121,20 +121,9 @@ std::optional<SchedGroup> sched_group(const Types& types) {
       sched);
 }
 
-std::optional<HashGroup> hash_group(const Types& types) {
-  Resolver table(types, "rhashtable");
-  Resolver buckets(types, "bucket_table");
-  Resolver head(types, "rhash_head");
-  HashGroup group{
-      .table = table.need("tbl"),
-      .elements = table.need("nelems"),
-      .size = buckets.need("size"),
-      .buckets = buckets.need("buckets"),
-      .next = head.need("next"),
-      .nest = buckets.have("nest"),
-      .future_table = buckets.have("future_tbl"),
-  };
-  return table.complete() && buckets.complete() && head.complete() ? std::optional(group) : std::nullopt;
+std::optional<RhashtableFields> hash_group(const Types& types) {
+  const auto fields = RhashtableFields::resolve(types);
+  return fields ? std::optional(*fields) : std::nullopt;
 }
 
 std::optional<ExitInfoGroup> exit_info_group(const Types& types) {

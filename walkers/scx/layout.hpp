@@ -20,6 +20,7 @@
 #include "base/address.hpp"
 #include "walkers/field.hpp"
 #include "walkers/kernel.hpp"
+#include "walkers/rhashtable.hpp"
 
 namespace floe::walkers::scx {
 
@@ -58,12 +59,6 @@ struct SchedGroup {
   std::optional<Field> all, children, sibling, level, ancestors, cgroup_path;
 };
 
-struct HashGroup {
-  Field table, elements;      // rhashtable.tbl, .nelems
-  Field size, buckets, next;  // bucket_table.size, .buckets; rhash_head.next
-  std::optional<Field> nest, future_table;
-};
-
 struct ExitInfoGroup {
   Field kind, exit_code, reason, msg;
   std::optional<Field> backtrace, backtrace_length, dump, exit_cpu;
@@ -94,7 +89,7 @@ struct Layout {
   std::optional<SchedGroup> sched;
   std::optional<Field> pnode_global_dsq;
   std::optional<Field> pcpu_bypass_dsq, pcpu_event_stats;
-  std::optional<HashGroup> hash;
+  std::optional<RhashtableFields> hash;
   std::optional<ExitInfoGroup> exit_info;
   std::vector<EventField> events;
   std::vector<std::string> missing;  // names of groups, as the dump shows them

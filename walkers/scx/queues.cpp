@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "walkers/scx/rhashtable.hpp"
 #include "walkers/scx/sched.hpp"
 
 namespace floe::walkers::scx {
@@ -83,7 +82,11 @@ void add_per_node(Walk& walk, DsqWalk& dsqs, Kva array, std::uint64_t dsq_offset
 
 void add_user(Walk& walk, DsqWalk& dsqs, Kva table, std::optional<Kva> sched) {
   if (!walk.layout.hash) return;
-  walk_rhashtable(walk, table, [&](Kva head) { dsqs.add(head - walk.layout.dsq->hash_node.offset, "user", sched); });
+  const auto walked = walk_rhashtable(walk.memory, *walk.layout.hash, table, walk.budget, [&](Kva head) {
+    dsqs.add(head - walk.layout.dsq->hash_node.offset, "user", sched);
+    return true;
+  });
+  for (const auto& problem : walked.problems) walk.problem("user DSQs: " + problem);
 }
 
 void add_scheduler(Walk& walk, DsqWalk& dsqs, Kva sched) {

@@ -1,4 +1,4 @@
-#include "walkers/scx/rhashtable.hpp"
+#include "walkers/rhashtable.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -15,9 +15,12 @@ namespace {
 std::vector<std::uint64_t> ids(const ScxGuest& guest, Opened& at, bool* whole = nullptr) {
   std::vector<std::uint64_t> found;
   const auto offset = guest.guest.offset("scx_dispatch_q.hash_node");
-  const bool complete = walk_rhashtable(
-      at.walk, guest.dsq_hash, [&](Kva head) { found.push_back(guest.get(head - offset + guest.guest.offset("scx_dispatch_q.id"))); });
-  if (whole != nullptr) *whole = complete;
+  const auto walked = walk_rhashtable(at.walk.memory, at.walk.layout.hash.value(), guest.dsq_hash, at.budget, [&](Kva head) {
+    found.push_back(guest.get(head - offset + guest.guest.offset("scx_dispatch_q.id")));
+    return true;
+  });
+  for (const auto& problem : walked.problems) at.walk.problem(problem);
+  if (whole != nullptr) *whole = walked.complete;
   std::sort(found.begin(), found.end());
   return found;
 }
