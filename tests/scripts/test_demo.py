@@ -106,7 +106,8 @@ class Demo(ScriptTest):
         self.assert_exit(3, self.demo())
 
     def test_anything_missing_fails(self):
-        for dotted in ("show.uts", "show.tasks", "manifest.scheduler.stuck", "manifest.exit.reason", "manifest.snapshots.taken", "manifest.freeze_us.p50", "manifest.freeze_us.max"):
+        for dotted in ("show.uts", "show.tasks", "manifest.scheduler.stuck", "manifest.exit.reason",
+                       "manifest.snapshots.taken", "manifest.freeze_us.p50", "manifest.freeze_us.max"):
             path = dotted.split(".")
             with self.subTest(path=dotted):
                 self.setUp()

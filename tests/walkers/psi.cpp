@@ -109,14 +109,14 @@ BOOST_AUTO_TEST_SUITE(psi)
 BOOST_AUTO_TEST_CASE(leaves_are_listed_depth_first_with_their_pressure) {
   for (const bool nested : {true, false}) {
     PsiGuest guest({.nested = nested});
-    const Kva work = guest.add(guest.root, "work", 10);
+    const Kva jobs = guest.add(guest.root, "jobs", 10);
     guest.add(guest.root, "idle", 20);
-    guest.add(work, "a", 1000);
-    guest.add(work, "b", 2000);
+    guest.add(jobs, "a", 1000);
+    guest.add(jobs, "b", 2000);
     const auto table = guest.read("/");
     BOOST_REQUIRE_MESSAGE(table, table.error().message);
     BOOST_TEST(table->problems.empty());
-    BOOST_TEST(paths(*table) == (Paths{"/work/a", "/work/b", "/idle"}), boost::test_tools::per_element());
+    BOOST_TEST(paths(*table) == (Paths{"/jobs/a", "/jobs/b", "/idle"}), boost::test_tools::per_element());
     const auto& leaf = table->cgroups[0];
     BOOST_TEST(leaf.io_some->total_ns == 1000u);
     BOOST_TEST(leaf.memory_full->total_ns == 1003u);
@@ -124,24 +124,24 @@ BOOST_AUTO_TEST_CASE(leaves_are_listed_depth_first_with_their_pressure) {
     BOOST_TEST(leaf.cpu_some->avg10_raw == 2000u + 1200u);
     BOOST_TEST(leaf.total_ns.value() == 1006u);  // of interrupts
     BOOST_TEST(leaf.avg10_raw.value() == 2000u + 1800u);
-    const auto part = guest.read("work/");
-    BOOST_TEST(paths(*part) == (Paths{"work/a", "work/b"}), boost::test_tools::per_element());
+    const auto part = guest.read("jobs/");
+    BOOST_TEST(paths(*part) == (Paths{"jobs/a", "jobs/b"}), boost::test_tools::per_element());
   }
 }
 
 BOOST_AUTO_TEST_CASE(the_root_is_no_leaf_and_a_path_may_not_exist) {
   PsiGuest guest;
   BOOST_TEST(guest.read("/")->cgroups.empty());
-  guest.add(guest.root, "work", 10);
-  BOOST_TEST(guest.read("/work")->cgroups.empty());
-  const auto missing = guest.read("/work/none");
+  guest.add(guest.root, "jobs", 10);
+  BOOST_TEST(guest.read("/jobs")->cgroups.empty());
+  const auto missing = guest.read("/jobs/none");
   BOOST_REQUIRE(!missing);
   BOOST_TEST(missing.error().message.find("none") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_not_accounted_is_absent) {
   PsiGuest guest({.irq = false});
-  guest.add(guest.root, "work", 10);
+  guest.add(guest.root, "jobs", 10);
   guest.add(guest.root, "without", 10, false);
   const auto table = guest.read("/");
   BOOST_REQUIRE(table->cgroups.size() == 1u);
@@ -151,8 +151,8 @@ BOOST_AUTO_TEST_CASE(what_is_not_accounted_is_absent) {
 
 BOOST_AUTO_TEST_CASE(a_cgroup_that_is_its_own_descendant_ends) {
   PsiGuest guest;
-  const Kva work = guest.add(guest.root, "work", 10);
-  guest.guest.put(guest.children(work), guest.sibling(work).value);
+  const Kva jobs = guest.add(guest.root, "jobs", 10);
+  guest.guest.put(guest.children(jobs), guest.sibling(jobs).value);
   const auto table = guest.read("/");
   BOOST_TEST(table->cgroups.empty());
   BOOST_TEST(table->problems.size() == 1u);
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(a_cgroup_that_is_its_own_descendant_ends) {
 
 BOOST_AUTO_TEST_CASE(an_unreadable_list_of_children_makes_no_leaf) {
   PsiGuest guest;
-  const Kva work = guest.add(guest.root, "work", 10);
+  const Kva jobs = guest.add(guest.root, "jobs", 10);
   guest.guest.put(guest.children(work), std::uint64_t{0xdead000000000100});
   const auto table = guest.read("/");
   BOOST_TEST(table->cgroups.empty());
