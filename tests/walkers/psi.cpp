@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(a_cgroup_that_is_its_own_descendant_ends) {
 BOOST_AUTO_TEST_CASE(an_unreadable_list_of_children_makes_no_leaf) {
   PsiGuest guest;
   const Kva jobs = guest.add(guest.root, "jobs", 10);
-  guest.guest.put(guest.children(work), std::uint64_t{0xdead000000000100});
+  guest.guest.put(guest.children(jobs), std::uint64_t{0xdead000000000100});
   const auto table = guest.read("/");
   BOOST_TEST(table->cgroups.empty());
   BOOST_TEST(table->problems.size() == 1u);
