@@ -79,10 +79,15 @@ Verdict dump(std::vector<std::string> words) {
   app.add_option("-o,--out", options.out, "the file to write; it appears when it is whole (json, text: stdout)");
   app.add_option("--max-entries", options.report.max_entries, "of each list instead of its own limit; 0: all there are");
   app.add_option("--deadline", options.deadline, "leave out what is not found by then (10s; 0: none)");
+  app.add_option(
+         "--scheduler", options.report.scheduler,
+         "the executable of the scheduler that ran there: pointers that its programs keep in integers are found by its instructions")
+      ->type_name("BIN");
   memory->excludes(kcore);
   if (const auto ended = parse(app, std::move(words))) return *ended;
   if (options.memory.empty() && !options.kcore) return {Exit::kUsage, "MEMORY is required, or --kcore"};
   if (options.format == "core" && options.out.empty()) return {Exit::kUsage, "--format core takes --out FILE"};
+  if (options.format == "core" && !options.report.scheduler.empty()) return {Exit::kUsage, "--format core takes no --scheduler"};
   if (!options.deadline.empty()) {
     const auto deadline = options.deadline == "0" ? Result<std::chrono::nanoseconds>(0) : parse_duration(options.deadline);
     if (!deadline) return {Exit::kUsage, "--deadline: " + deadline.error().message};

@@ -92,7 +92,7 @@ engine::task<> GuestRun::run() {
   const auto read = co_await series_->read_newest();
   if (read.is_error()) report_.notes.push_back(read.error().message);
   conclude_scheduler();
-  const auto dumped = co_await series_->dump_failure();
+  const auto dumped = co_await series_->dump_failure(plan_.scheduler_file);
   if (dumped.is_error()) report_.notes.push_back(dumped.error().message);
   if (report_.verdict.code != Exit::kPass || plan_.options.keep_snapshots) {
     const auto kept = co_await series_->keep();

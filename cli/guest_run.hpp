@@ -32,7 +32,8 @@ struct RunPlan {
   vmm::KernelImage kernel;
   std::vector<std::byte> initrd;
   std::string command_line;
-  bool nested = false;  // inside the outer machine of --host tcg: everything takes longer
+  std::vector<std::byte> scheduler_file;  // the scheduler's executable, for the failure dump; empty: none, or not on this host
+  bool nested = false;                    // inside the outer machine of --host tcg: everything takes longer
 };
 
 // What a run is before it began: the part of its report that follows from the plan.

@@ -4,6 +4,7 @@
 
 #include "base/file.hpp"
 #include "freeze/dump/collect.hpp"
+#include "walkers/bpf/casts.hpp"
 
 namespace floe::cli {
 namespace {
@@ -14,6 +15,12 @@ constexpr auto kOpenLimit = std::chrono::seconds(30);  // a damaged file must no
 }  // namespace
 
 Result<freeze::dump::Report> report_of(const MemorySource& source, const ReportOptions& options) {
+  walkers::bpf::CastAnalysis casts;
+  if (!options.scheduler.empty()) {
+    const auto file = read_file(options.scheduler);
+    if (!file) return fail(file.error());
+    casts = walkers::bpf::CastAnalysis::of_file(*file);
+  }
   walkers::OpenOptions how;
   how.deadline = std::chrono::steady_clock::now() + kOpenLimit;
   const auto kernel = source.open_kernel(how);
@@ -22,6 +29,7 @@ Result<freeze::dump::Report> report_of(const MemorySource& source, const ReportO
   collect.deadline = options.deadline;
   collect.max_entries = options.max_entries;
   collect.cpus = source.cpus();
+  collect.casts = &casts;
   if (source.realtime_ns() != 0) collect.capture.realtime_ns = source.realtime_ns();
   if (const auto* const snapshot = source.snapshot()) {
     collect.capture.source = "snapshot";

@@ -15,9 +15,10 @@ namespace floe::cli {
 struct ReportOptions {
   std::chrono::nanoseconds deadline = std::chrono::seconds(10);
   std::optional<std::uint64_t> max_entries;  // of every list that has a cap; 0: all
+  std::string scheduler;                     // its executable, which tells the pointers that it keeps in integers; may be empty
 };
 
-// Error: no kernel in it. Everything else that is not there is said in the report.
+// Error: no kernel in it, or a scheduler's file that cannot be read. Everything else that is not there is said in the report.
 Result<freeze::dump::Report> report_of(const MemorySource& source, const ReportOptions& options);
 
 // Whether a file is meant to be a failure dump: it begins as JSON does.

@@ -14,6 +14,7 @@
 #include "cli/link.hpp"
 #include "cli/outer.hpp"
 #include "vmm/cpuid.hpp"
+#include "vmm/elf_closure.hpp"
 #include "vmm/guest_binary.hpp"
 #include "vmm/initramfs.hpp"
 
@@ -43,6 +44,18 @@ Result<std::vector<std::byte>> make_initrd(const RunOptions& options) {
   return vmm::guest_initramfs(plan, vmm::guest_init_binary(), options.add, base);
 }
 
+// The scheduler's executable. Empty where there is none, or only in an initramfs that was given: the failure dump can do without.
+std::vector<std::byte> scheduler_file(const RunOptions& options) {
+  std::string path;
+  if (options.inside)
+    path = options.inside->scheduler;
+  else if (!options.scheduler.empty())
+    path = vmm::find_program(options.scheduler.front()).value_or("");
+  if (path.empty()) return {};
+  auto file = read_file(path);
+  return file ? std::move(*file) : std::vector<std::byte>();
+}
+
 // Reads and checks every input. Nothing is created yet, so a bad input leaves nothing behind.
 Prepared prepare(RunOptions options) {
   const auto checked = check(options);
@@ -60,6 +73,7 @@ Prepared prepare(RunOptions options) {
   auto initrd = make_initrd(options);
   if (!initrd) return usage(initrd.error());
   plan.initrd = std::move(*initrd);
+  plan.scheduler_file = scheduler_file(options);
   plan.command_line = kBaseCommandLine;
   if (const auto words = vmm::words_for_kernel(); !words.empty()) plan.command_line.append(" ").append(words);
   if (!options.append.empty()) plan.command_line += " " + options.append;

@@ -19,9 +19,10 @@ enum class HostMode { kAuto, kKvm, kTcg };
 
 // Set by a floe outside on the floe it starts inside the outer machine; not for users.
 struct InsideOptions {
-  std::string initrd;    // packed already: used as it is
-  std::string kernel;    // its path outside
-  unsigned retries = 0;  // outer machines that died before this one
+  std::string initrd;     // packed already: used as it is
+  std::string kernel;     // its path outside
+  std::string scheduler;  // the scheduler's executable; empty: none
+  unsigned retries = 0;   // outer machines that died before this one
 };
 
 struct RunOptions {

@@ -11,6 +11,7 @@
 #include "freeze/dump/json.hpp"
 #include "freeze/dump/text_report.hpp"
 #include "freeze/image_size.hpp"
+#include "walkers/bpf/casts.hpp"
 
 namespace floe::cli {
 namespace {
@@ -276,10 +277,12 @@ engine::task<> SnapshotSeries::keep() {
   co_return engine::ok;
 }
 
-engine::task<> SnapshotSeries::dump_failure() {
+engine::task<> SnapshotSeries::dump_failure(std::span<const std::byte> scheduler_file) {
   if (!watch_.failure()) co_return engine::ok;
-  const auto work = [this]() -> Result<> {
+  const auto work = [this, scheduler_file]() -> Result<> {
+    const auto casts = scheduler_file.empty() ? walkers::bpf::CastAnalysis() : walkers::bpf::CastAnalysis::of_file(scheduler_file);
     freeze::dump::FailureSource source;
+    source.casts = &casts;
     source.before = telling_.before.get();
     source.late = telling_.late.get();
     source.layout = &layout_;

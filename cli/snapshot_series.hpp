@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "cli/run_folder.hpp"
@@ -62,8 +63,9 @@ class SnapshotSeries {
   const Telling& telling() const { return telling_; }
   const freeze::RamLayout& layout() const { return layout_; }
 
-  // The failure dump of those snapshots, into the run's folder. Nothing to do where no scheduler has failed.
-  engine::task<> dump_failure();
+  // The failure dump of those snapshots, into the run's folder. Nothing to do where no scheduler has failed. `scheduler_file`: its
+  // executable, may be empty.
+  engine::task<> dump_failure(std::span<const std::byte> scheduler_file);
   // Who was stuck, where and for how long; empty where nobody was, or no dump was made.
   const std::string& stuck() const { return stuck_; }
 

@@ -261,6 +261,10 @@ class Collector {
     walkers::bpf::DumpOptions how;
     how.deadline = deadline_;
     how.leave_out = is_own_map;
+    if (options_.casts != nullptr) {
+      how.casts = [casts = options_.casts](const walkers::render::TypeTable& types) { return casts->find(types); };
+      reasons("casts", options_.casts->problems());
+    }
     if (options_.max_entries) set_caps(how.limits, *options_.max_entries);
     auto found = walkers::bpf::dump_maps(kernel_, how);
     report_.maps = std::move(found.maps);

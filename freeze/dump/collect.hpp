@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "freeze/dump/model.hpp"
+#include "walkers/bpf/casts.hpp"
 #include "walkers/core/registers.hpp"
 #include "walkers/kernel.hpp"
 
@@ -32,6 +33,9 @@ struct CollectOptions {
   std::string vcpu_perf_unavailable;                // why there are none, if so
   std::vector<walkers::scx::EventCounters> events;  // of samples before this instant
   std::string cgroup = "/";                         // pressure is told of the leaves below
+
+  // Of the scheduler's executable: pointers that it keeps in integers are shown as such. Null: as the integers they are.
+  const walkers::bpf::CastAnalysis* casts = nullptr;
 };
 
 Report collect(const walkers::Kernel& kernel, const CollectOptions& options);

@@ -46,6 +46,7 @@ Result<Report> report_of(const SnapshotView& view, const FailureSource& source) 
   if (!kernel) return fail(kernel.error());
   CollectOptions options;
   options.deadline = source.deadline;
+  options.casts = source.casts;
   options.capture.source = "snapshot";
   options.capture.sequence = view.meta().sequence;
   options.capture.tick = view.meta().tick;

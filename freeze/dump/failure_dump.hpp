@@ -12,6 +12,7 @@
 #include "freeze/dump/model.hpp"
 #include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_ring.hpp"
+#include "walkers/bpf/casts.hpp"
 #include "walkers/kernel.hpp"
 
 namespace floe::freeze::dump {
@@ -29,6 +30,7 @@ struct FailureSource {
   const SnapshotView* late = nullptr;    // the one that showed the failure
   const RamLayout* layout = nullptr;
   const walkers::Kernel* kernel = nullptr;                       // opened from the same guest: lends its tables; may be null
+  const walkers::bpf::CastAnalysis* casts = nullptr;             // of the scheduler's executable; may be null
   std::chrono::nanoseconds deadline = std::chrono::seconds(10);  // for each
 };
 

@@ -14,6 +14,7 @@ namespace floe::walkers::render {
 namespace {
 
 constexpr std::size_t kMaxChase = 4096;          // bytes of one object
+constexpr std::uint64_t kMaxKernelStruct = 512;  // bytes: larger ones of the kernel are named, not shown
 constexpr std::size_t kMaxMaskBytes = 1024;      // of a cpumask: NR_CPUS 8192
 constexpr std::uint64_t kAllowancePerByte = 64;  // what an object that was reached adds to what may be written
 
@@ -26,6 +27,19 @@ bool is_kernel_address(std::uint64_t value) {
 std::string incomplete(const TypeTable& types, std::uint32_t id) {
   const auto name = types.name_of(id);
   return name.empty() ? std::string("its type is not known") : fmt::format("struct {} is only declared", name);
+}
+
+// Of a struct's own members, not of those of anonymous structs in it.
+std::optional<std::uint64_t> member_offset(const TypeTable& types, std::uint32_t id, std::string_view name) {
+  const btf_type* type = types.type(id);
+  if (type == nullptr || !btf_is_struct(type)) return std::nullopt;
+  for (std::uint32_t i = 0; i < btf_vlen(type); ++i)
+    if (types.name(btf_members(type)[i].name_off) == name) return btf_member_bit_offset(type, i) / 8;
+  return std::nullopt;
+}
+
+bool read_whole(const PointerSource& source, std::uint64_t address, std::span<std::byte> into) {
+  return source.read_kernel(Kva{address}, into) == into.size();
 }
 
 }  // namespace
@@ -110,6 +124,7 @@ void Renderer::follow(std::uint64_t value, Target target, int depth) {
   std::memcpy(&first, bytes.data(), std::min<std::size_t>(8, had));
   if (target.in_kernel && looks_like_pointer(first))
     return skip(fmt::format("freed or used for something else: its first word is {:#x}", first));
+  if (const auto why_not = too_large_here(value, target); !why_not.empty()) return skip(why_not);
 
   allowance_ += had * kAllowancePerByte;
   path_.push_back(value);
@@ -130,6 +145,24 @@ void Renderer::prefer_kernel_type(Target& target) const {
     target.types = options_.kernel_types;
     target.type_id = *id;
   }
+}
+
+// Empty for what is small enough. A task is told by the number and the name that it has where tasks are listed.
+std::string Renderer::too_large_here(std::uint64_t value, const Target& target) const {
+  const TypeTable& types = *target.types;
+  const std::uint64_t bytes = types.size(target.type_id).value_or(0);
+  if (!target.in_kernel || bytes <= kMaxKernelStruct) return {};
+  const std::string_view name = types.name_of(target.type_id);
+  if (name == "task_struct") {
+    const auto pid_at = member_offset(types, target.type_id, "pid");
+    const auto comm_at = member_offset(types, target.type_id, "comm");
+    std::int32_t pid = 0;
+    std::array<char, 16> comm{};
+    if (pid_at && comm_at && read_whole(*options_.pointers, value + *pid_at, std::as_writable_bytes(std::span(&pid, 1))) &&
+        read_whole(*options_.pointers, value + *comm_at, std::as_writable_bytes(std::span(comm))) && pid > 0)
+      return fmt::format("task {} ({}): see task_enrichments", pid, std::string_view(comm.data(), ::strnlen(comm.data(), comm.size())));
+  }
+  return fmt::format("struct {} of {} bytes is not shown here", name, bytes);
 }
 
 // Reads what there is of the object, at most kMaxChase bytes. `into` gets the size that was wanted.

@@ -7,7 +7,8 @@
 // A type is compiled once (plan.hpp) and then run over the bytes of every value; into JSON that allocates nothing per value. Values that
 // are cut off come as `truncated` with what is there, members of anonymous structs among those of their parent, bit-fields as integers,
 // structs of CPU bits as a list. Pointers into a BPF arena are followed, those to CPU masks too, and integers that hold pointers
-// where `casts` knows them; no other kernel pointer is, for nothing says that its target is alive.
+// where `casts` knows them; no other kernel pointer is, for nothing says that its target is alive. Of a large struct of the kernel, of
+// which a map may have a pointer per task, only its name is shown.
 //
 // Both the bytes and the BTF are the guest's. What one render() can cost is bounded: values are at most 32 deep, an array shows
 // `max_elements`, what is written stays in proportion to the bytes that were given, and dereferences are counted. What a bound cut off
@@ -86,6 +87,7 @@ class Renderer {
   void cpu_mask_pointer(std::uint64_t value, std::uint64_t first_byte);
   void follow(std::uint64_t value, Target target, int depth);
   void prefer_kernel_type(Target& target) const;
+  std::string too_large_here(std::uint64_t value, const Target& target) const;
   bool resolve(std::uint64_t value, Target& target);
   bool resolve_slot(std::uint64_t value, Target& target, bool only_declared);
   std::size_t read(std::uint64_t value, const Target& target, std::vector<std::byte>& into) const;

@@ -211,6 +211,27 @@ BOOST_AUTO_TEST_CASE(kernel_objects_have_the_kernels_types) {
   BOOST_TEST(mentions(text, "cast→kernel"));
 }
 
+BOOST_AUTO_TEST_CASE(large_kernel_objects_are_named_only) {
+  World world;
+  const int task = world.w.add_struct("task_struct", 4096, {{"pid", world.w.s32, 64}, {"comm", world.w.array(world.w.character, 16), 128}});
+  const int large = world.w.add_struct("rq", 520, {{"x", world.w.u64, 0}});
+  const int fits = world.w.add_struct("fits", 512, {{"x", world.w.u64, 0}});
+  const int holder = world.w.add_struct("holder", 24, {{"task", world.w.u64, 0}, {"rq", world.w.u64, 64}, {"small", world.w.u64, 128}});
+  const Casts casts({{{world.id(holder), 0}, CastSpace::kKernel, world.id(task), 0},
+                     {{world.id(holder), 8}, CastSpace::kKernel, world.id(large), 0},
+                     {{world.id(holder), 16}, CastSpace::kKernel, world.id(fits), 0}});
+  const auto json = [&] { return world.json(holder, bytes_of(kKernel, kKernel, kKernel), 0, &casts); };
+  auto& memory = world.memory.objects[kKernel];
+  memory = bytes_of(std::uint64_t{1}, std::int32_t{77}, std::int32_t{0});
+  for (const char c : std::string("a name of all 16")) memory.push_back(static_cast<std::byte>(c));
+  memory.resize(4000);
+  BOOST_TEST(mentions(json(), R"("deref_skipped_reason":"task 77 (a name of all 16): see task_enrichments")"));
+  BOOST_TEST(mentions(json(), R"("deref_skipped_reason":"struct rq of 520 bytes is not shown here")"));
+  BOOST_TEST(mentions(json(), R"("type_name":"fits")"));
+  memory.resize(20);  // no name to be read
+  BOOST_TEST(mentions(json(), R"("deref_skipped_reason":"struct task_struct of 4096 bytes is not shown here")"));
+}
+
 BOOST_AUTO_TEST_CASE(casts_of_one_btf_are_not_applied_to_another) {
   World world;
   TypeWriter other;
