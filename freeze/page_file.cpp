@@ -18,7 +18,9 @@ constexpr std::string_view kFooterMagic = "FLOEPGIX";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderBytes = 32, kFooterBytes = 48;
 constexpr std::uint32_t kMaxPagesPerFrame = 1024;
-constexpr std::size_t kCacheBytes = 8 << 20;
+// A walk goes through the guest's memory at random, and a frame takes 150 us to decompress: a big map, and the pages its elements share
+// frames with, should fit.
+constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
 constexpr int kLevel = 1;
 
 PageFileId hash_of(std::span<const std::byte> bytes) {
@@ -109,7 +111,8 @@ Result<> PageFile::load_index(std::uint64_t file_bytes, std::uint64_t page_count
     if (frames_[n].stored > ZSTD_compressBound(frame_pages(n) * kPageBytes)) return damaged("a frame is longer than its pages");
   hashes_.resize(page_count);
   for (PageFileId& hash : hashes_) hash = {entries.get<std::uint64_t>(), entries.get<std::uint64_t>()};
-  cache_.resize(std::max<std::size_t>(2, kCacheBytes / (pages_per_frame_ * kPageBytes)));
+  cache_.resize(std::clamp<std::size_t>(frame_count, 2, std::max<std::size_t>(2, kCacheBytes / (pages_per_frame_ * kPageBytes))));
+  cached_at_.resize(frame_count);
   return {};
 }
 
@@ -146,16 +149,19 @@ Result<> PageFile::verify() const {
 }
 
 PageFile::Cached& PageFile::cached(std::uint32_t frame) const {
-  const auto hit = std::find_if(cache_.begin(), cache_.end(), [frame](const Cached& c) { return c.frame == frame + 1; });
-  Cached& entry = hit != cache_.end()
-                      ? *hit
-                      : *std::min_element(cache_.begin(), cache_.end(), [](const Cached& a, const Cached& b) { return a.used < b.used; });
-  if (hit == cache_.end()) {
-    inflate(frame, entry);
-    entry.frame = frame + 1;
+  if (const std::uint32_t place = cached_at_[frame]; place != 0) {
+    Cached& hit = cache_[place - 1];
+    hit.used = ++clock_;
+    return hit;
   }
-  entry.used = ++clock_;
-  return entry;
+  const auto oldest = std::min_element(cache_.begin(), cache_.end(), [](const Cached& a, const Cached& b) { return a.used < b.used; });
+  if (oldest->frame != 0) cached_at_[oldest->frame - 1] = 0;
+  oldest->frame = 0;
+  inflate(frame, *oldest);
+  oldest->frame = frame + 1;
+  oldest->used = ++clock_;
+  cached_at_[frame] = static_cast<std::uint32_t>(oldest - cache_.begin()) + 1;
+  return *oldest;
 }
 
 void PageFile::inflate(std::uint32_t frame, Cached& into) const {

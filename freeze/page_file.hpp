@@ -80,6 +80,7 @@ class PageFile {
   mutable Checked<std::mutex> mutex_;
   mutable std::unique_ptr<Context> context_;
   mutable std::vector<Cached> cache_;
+  mutable std::vector<std::uint32_t> cached_at_;  // by frame: place in cache_, + 1; 0: not there
   mutable std::uint64_t clock_ = 0;
   mutable std::string problem_;
 };

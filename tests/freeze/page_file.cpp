@@ -34,7 +34,7 @@ BOOST_AUTO_TEST_CASE(every_page_comes_back) {
   const Folder folder;
   const std::string path = folder.file(kPageFileName);
   // Around the frame size, and more frames than the cache holds.
-  for (const std::uint64_t count : {0, 1, 63, 64, 65, 2500}) {
+  for (const std::uint64_t count : {0, 1, 63, 64, 65, 17000}) {
     const auto pages = pages_of(count);
     const PageFileId id = write_page_file(path, pages);
     const auto file = PageFile::open(path);
