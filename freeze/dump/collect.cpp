@@ -96,6 +96,7 @@ class Collector {
       if (section == name && !unavailable) unavailable = text;
     };
     set("task_enrichments", report_.task_enrichments_unavailable, reason::kNoTaskWalker);
+    set("per_node_numa", report_.per_node_numa_unavailable, "given up");
     set("scx_walker", report_.scx_walker_unavailable, reason::kNoScxWalker);
     set("maps", report_.prog_runtime_stats_unavailable, reason::kNoProgAccessor);
     set("maps", report_.sdt_alloc_unavailable, reason::kSdtNoBss);
@@ -151,6 +152,7 @@ class Collector {
       return;
     }
     report_.per_cpu_time = std::move(*times);
+    if (report_.per_cpu_time.empty()) report_.per_cpu_time_unavailable = "the counters of no CPU are readable";
   }
 
   void psi() {
@@ -200,6 +202,7 @@ class Collector {
       return;
     }
     report_.per_node_numa = std::move(*nodes);
+    if (report_.per_node_numa.empty()) report_.per_node_numa_unavailable = "no node is readable";
   }
 
   void scheduler() {
@@ -231,7 +234,7 @@ class Collector {
     report_.event_counter_timeline = options_.events;
     if (!events_) return;
     if (!report_.event_counter_timeline.empty()) events_->elapsed_ms = report_.event_counter_timeline.back().elapsed_ms;
-    if (options_.events.empty()) report_.event_counter_timeline.push_back(*events_);
+    report_.event_counter_timeline.push_back(*events_);
   }
 
   void perf() {
@@ -282,6 +285,7 @@ class Collector {
 
   void settle() {
     (void)late();
+    if (!report_.capture) report_.capture = options_.capture;
     report_.capture->took_us = elapsed_us();
   }
 

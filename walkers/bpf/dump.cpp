@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "walkers/bpf/allocators.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t kMostSteps = 4'000'000;  // of one walk that is not a map's
 constexpr std::uint64_t kLowHalf = 0xffffffff;
+constexpr auto kTableTime = std::chrono::milliseconds(50);
 
 class Dump {
  public:
@@ -36,10 +38,16 @@ class Dump {
 
  private:
   WalkBudget budget() const { return WalkBudget(kMostSteps, options_.deadline); }
+  // Which maps and programs there are is found out even when the deadline is over, so that what is left out can be counted; for no
+  // longer than this, whatever the guest made of its tables.
+  WalkBudget table_budget() const {
+    if (!options_.deadline) return budget();
+    return WalkBudget(kMostSteps, std::max(*options_.deadline, WalkBudget::Clock::now() + kTableTime));
+  }
   bool late() const { return options_.deadline && WalkBudget::Clock::now() >= *options_.deadline; }
 
   void read_tables() {
-    auto steps = budget();
+    auto steps = table_budget();
     auto found = find_maps(kernel_, steps);
     if (!found) {
       dump_.maps_unavailable = found.error().message;
@@ -52,7 +60,7 @@ class Dump {
   }
 
   void programs() {
-    auto steps = budget();
+    auto steps = table_budget();
     const auto found = find_programs(kernel_, steps);
     if (!found) {
       dump_.prog_runtime_stats_unavailable = NoPrograms::unavailable;
@@ -61,7 +69,12 @@ class Dump {
     }
     for (const auto& problem : found->problems) dump_.problems.push_back("programs: " + problem);
     dump_.prog_runtime_stats = struct_ops_stats(*found);
-    if (dump_.prog_runtime_stats.empty()) dump_.prog_runtime_stats_unavailable = NoPrograms::none_loaded;
+    if (dump_.prog_runtime_stats.empty()) {
+      const bool loaded = std::any_of(found->programs.begin(), found->programs.end(),
+                                      [](const Program& program) { return program.type == kStructOpsProgram; });
+      dump_.prog_runtime_stats_unavailable = loaded || !found->complete ? NoPrograms::unavailable : NoPrograms::none_loaded;
+      if (loaded) dump_.problems.emplace_back("programs: the statistics of none of struct_ops are readable");
+    }
     const auto active = active_scheduler(*found, maps_);
     dump_.active_obj_name = active.object;
     for (const Kva map : active.maps) dump_.active_map_kvas.push_back(map.value);

@@ -111,6 +111,8 @@ BOOST_AUTO_TEST_CASE(each_reason_for_no_allocations_can_be_met) {
     BOOST_TEST((reason(late, over) == NoAllocations::deadline));
     const auto dump = late.dump(over);
     BOOST_TEST(dump.maps.empty());
+    BOOST_TEST(dump.maps_truncated == 2u);
+    BOOST_TEST(dump.active_obj_name.value() == "my_sched");
   }
   {
     Scheduler unaligned;

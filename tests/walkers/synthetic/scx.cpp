@@ -138,7 +138,10 @@ void add_types(TypeWriter& w, const ScxSpec& spec) {
 
 KernelSpec ScxGuest::needs(const ScxSpec& spec) {
   KernelSpec needs;
-  needs.add_types = [spec](TypeWriter& w) { add_types(w, spec); };
+  needs.add_types = [spec](TypeWriter& w) {
+    add_types(w, spec);
+    if (spec.more.add_types) spec.more.add_types(w);
+  };
   needs.symbols = {{"scx_tasks", 0x10, 'D'},
                    {"jiffies_64", 0x20, 'D'},
                    {"scx_watchdog_timestamp", 0x28, 'D'},
@@ -167,6 +170,7 @@ KernelSpec ScxGuest::needs(const ScxSpec& spec) {
     add("dsq_hash", 0x290);
     add("global_dsqs", 0x2a0);
   }
+  needs.symbols.insert(needs.symbols.end(), spec.more.symbols.begin(), spec.more.symbols.end());
   return needs;
 }
 

@@ -15,6 +15,7 @@ struct ScxSpec {
   Generation generation = Generation::tree;
   std::uint32_t nodes = 1;
   bool dsq_groups = true;  // false: BTF has a scx_dispatch_q of which nothing is known
+  KernelSpec more = {};    // types and symbols beside these
 };
 
 class ScxGuest {
