@@ -110,7 +110,8 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_option("--ring-depth", options.ring_depth, "snapshots kept in memory")->capture_default_str();
   add_bytes(app, "--ring-bytes", options.ring_bytes, "bound of the ring's memory (default: half the guest's, at least 256M)");
   app.add_flag("--keep-snapshots", options.keep_snapshots, "write the ring to OUT/snapshots also when the run passes");
-  add_duration(app, "--dump-deadline", options.dump_deadline, "how long reading one snapshot may take");
+  add_duration(app, "--dump-deadline", options.dump_deadline,
+               "how long reading one snapshot, or making the failure dump of one, may take; 0: no limit");
   app.add_option("--out", options.out, "the run's folder; must not exist or be empty (default: run/DATE-TIME)")->type_name("DIR");
   app.add_option_function<std::string>(
          "--host",

@@ -40,7 +40,7 @@ struct RunOptions {
   unsigned ring_depth = 60;
   std::uint64_t ring_bytes = 0;  // 0: half the guest's memory, at least 256 MiB
   bool keep_snapshots = false;
-  std::chrono::nanoseconds dump_deadline = std::chrono::seconds(10);
+  std::chrono::nanoseconds dump_deadline = std::chrono::seconds(10);  // of each snapshot's walk and of each dump; 0: none
   std::string out;
   HostMode host = HostMode::kAuto;
   bool json = false;

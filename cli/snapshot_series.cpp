@@ -169,7 +169,8 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   walkers::OpenOptions options;
   options.previous = kernel_ ? &*kernel_ : nullptr;
   if (!view.machine().vcpus.empty()) options.cr3 = view.machine().vcpus.front().cr3;
-  const auto deadline = Clock::now() + walk_limit_;
+  std::optional<Clock::time_point> deadline;
+  if (walk_limit_.count() > 0) deadline = Clock::now() + walk_limit_;
   options.deadline = deadline;
   auto kernel = walkers::Kernel::open(memory, options);
   if (!kernel) return fail(std::move(kernel.error()));
@@ -287,6 +288,7 @@ engine::task<> SnapshotSeries::dump_failure(std::span<const std::byte> scheduler
     source.late = telling_.late.get();
     source.layout = &layout_;
     source.kernel = kernel_ ? &*kernel_ : nullptr;
+    source.deadline = walk_limit_;
     const auto dump = freeze::dump::make_failure_dump(*watch_.failure(), source);
     stuck_ = freeze::dump::stuck_text(dump.main);
     auto written = folder_.write_whole(freeze::dump::kMainName, as_bytes(freeze::dump::to_json(dump.main) + "\n"));

@@ -92,7 +92,7 @@ class SnapshotSeries {
   std::unique_ptr<freeze::Snapshotter> snapshotter_;
   freeze::RamLayout layout_;
   std::uint64_t byte_limit_ = 0;
-  std::chrono::nanoseconds walk_limit_{};
+  std::chrono::nanoseconds walk_limit_{};  // of one snapshot, or of the dump of one; 0: none
 
   engine::mailbox<std::shared_ptr<Reading>> to_read_;
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next

@@ -68,6 +68,19 @@ BOOST_AUTO_TEST_CASE(every_flag_has_an_environment_twin) {
   BOOST_TEST(options.scheduler == (Words{"scx_rusty", "-v"}), boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(the_deadline_of_dumps_is_a_time_and_may_be_none) {
+  BOOST_TEST((parsed({}).dump_deadline == 10s));
+  BOOST_TEST((parsed({"--dump-deadline", "250ms"}).dump_deadline == 250ms));
+  BOOST_TEST((parsed({"--dump-deadline=0"}).dump_deadline == 0s));
+  ::setenv("FLOE_DUMP_DEADLINE", "3s", 1);
+  BOOST_TEST((parsed({}).dump_deadline == 3s));
+  BOOST_TEST((parsed({"--dump-deadline", "4s"}).dump_deadline == 4s));  // what is written out goes first
+  ::unsetenv("FLOE_DUMP_DEADLINE");
+  const RunOptions behind = parsed({"--scheduler", "scx_simple", "-f", "--dump-deadline", "2s"});
+  BOOST_TEST(behind.scheduler == (Words{"scx_simple", "-f"}), boost::test_tools::per_element());
+  BOOST_TEST((behind.dump_deadline == 2s));
+}
+
 BOOST_AUTO_TEST_CASE(values_out_of_range_name_their_flag) {
   const auto refused = [](auto change) {
     RunOptions options;
