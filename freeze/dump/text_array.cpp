@@ -196,8 +196,7 @@ std::string elements_text(const Array& array, int depth) {
   if (is_text(array)) return quoted(array, depth);
   if (std::all_of(elements.begin(), elements.end(), [](const Value& e) { return is_zero(e); }))
     return fmt::format("[all {} zero]", elements.size());
-  if (std::all_of(elements.begin(), elements.end(), [](const Value& e) { return is_scalar(e); })) return scalars_text(elements, depth);
-  return compounds_text(elements, depth);
+  return has_compounds(array) ? compounds_text(elements, depth) : scalars_text(elements, depth);
 }
 
 }  // namespace
@@ -208,6 +207,12 @@ bool is_text(const Array& array) {
     const auto byte = byte_of(element);
     return byte && (*byte == 0 || *byte == '\n' || (*byte >= 0x20 && *byte < 0x7f));
   });
+}
+
+bool has_compounds(const Array& array) {
+  const auto& elements = array.elements;
+  const auto all = [&elements](auto holds) { return std::all_of(elements.begin(), elements.end(), holds); };
+  return !is_text(array) && !all([](const Value& e) { return is_scalar(e); }) && !all([](const Value& e) { return is_zero(e); });
 }
 
 std::string array_text(const Array& array, int depth) {

@@ -18,12 +18,20 @@ constexpr std::size_t kScalarsPerRow = 3;
 constexpr std::size_t kNamesDiffer = 4;  // by as many characters or more: they are aligned
 constexpr std::size_t kRowsToAlign = 3;
 
+std::optional<std::string> inline_text(const Struct& value, const Members& members, int depth);
+
 std::string type_name(const Struct& value) {
   return value.type_name && !value.type_name->empty() ? clean(*value.type_name) : "<anon>";
 }
 
+// What is said of a value that is to stand on one line and does not.
+constexpr const char* kNeedsLines = "\n";
+
 struct Text {
   int depth;
+  // Only to see whether it fits on one line: what does not is given up at once. Rendering it all the same, at each level of a value only to
+  // do it again over several lines, would double with every level.
+  bool one_line = false;
 
   std::string operator()(const Int& v) const { return std::to_string(v.value); }
   std::string operator()(const Uint& v) const { return std::to_string(v.value); }
@@ -36,14 +44,17 @@ struct Text {
     const std::string number = v.is_signed ? std::to_string(v.value) : std::to_string(static_cast<std::uint64_t>(v.value));
     return v.variant ? fmt::format("{} ({})", clean(*v.variant), number) : number;
   }
-  std::string operator()(const Struct& v) const { return struct_text(v, shown_members(v), depth); }
-  std::string operator()(const Array& v) const { return array_text(v, depth); }
+  std::string operator()(const Struct& v) const {
+    const Members members = shown_members(v);
+    return one_line ? inline_text(v, members, depth).value_or(kNeedsLines) : struct_text(v, members, depth);
+  }
+  std::string operator()(const Array& v) const { return one_line && has_compounds(v) ? kNeedsLines : array_text(v, depth); }
   std::string operator()(const CpuList& v) const { return "cpus=" + clean(v.cpus); }
   std::string operator()(const Ptr& v) const {
     std::string text = fmt::format("{:#x}", v.value);
     if (v.cast_annotation) text += fmt::format(" ({})", clean(*v.cast_annotation));
     if (v.deref)
-      text += " → " + to_text(*v.deref, depth);
+      text += " → " + inner(*v.deref);
     else if (v.deref_skipped_reason)
       text += v.deref_skipped_reason->starts_with("cycle ") ? " [cycle]" : fmt::format(" [chase: {}]", clean(*v.deref_skipped_reason));
     return text;
@@ -55,9 +66,11 @@ struct Text {
   }
   std::string operator()(const Truncated& v) const {
     if (v.had == 0) return "";
-    return fmt::format("<truncated needed={} had={}> {}", v.needed, v.had, v.partial ? to_text(*v.partial, depth) : "");
+    return fmt::format("<truncated needed={} had={}> {}", v.needed, v.had, v.partial ? inner(*v.partial) : "");
   }
   std::string operator()(const Unsupported& v) const { return fmt::format("<unsupported: {}>", clean(v.reason)); }
+
+  std::string inner(const Value& value) const { return std::visit(*this, value.v); }
 };
 
 // bpf_printk() leaves its formats among the variables of .rodata: text that says nothing of the state.
@@ -112,7 +125,7 @@ void collect(const Struct& value, Members& members, int depth, Keep keep) {
 std::optional<std::string> inline_text(const Struct& value, const Members& members, int depth) {
   std::string text = type_name(value) + "{";
   for (std::size_t i = 0; i < members.size(); ++i) {
-    const std::string shown = to_text(members[i]->value, depth);
+    const std::string shown = Text{depth, true}.inner(members[i]->value);
     if (shown.find('\n') != std::string::npos) return std::nullopt;
     text += fmt::format("{}{}={}", i ? ", " : "", clean(members[i]->name), shown);
     if (text.size() > 4 * kLineWidth) return std::nullopt;  // bytes: what follows need not be rendered to know

@@ -1,5 +1,6 @@
 #include "freeze/dump/text_value.hpp"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 
 #include "tests/freeze/dump/values.hpp"
@@ -72,6 +73,21 @@ BOOST_AUTO_TEST_CASE(a_long_struct_takes_several_lines) {
              "a_rather_long_name_of_a_member_of_it_3=3\n"
              "  a_rather_long_name_of_a_member_of_it_4=4\n"
              "  in s{x=5}");
+}
+
+// Each level tries whether it fits on one line: if that cost as much as the lines themselves, the effort would double with each.
+BOOST_AUTO_TEST_CASE(deep_values_take_no_longer_than_their_size) {
+  Value chain = text("the end of the list", 32);
+  for (int i = 0; i < 60; ++i) {
+    if (i % 3 == 0) chain = array(u64(0), std::move(chain));
+    Value next = value_of(render::Ptr{0x1000, std::make_unique<Value>(std::move(chain)), {}, {}});
+    if (i % 3 == 1) next = value_of(render::Truncated{8, 4, std::make_unique<Value>(std::move(next))});
+    chain = record("node", "next", std::move(next), "number", u64(7));
+  }
+  const std::string shown = to_text(chain);
+  BOOST_TEST(shown.find("the end of the list") == shown.rfind("the end of the list"));
+  BOOST_TEST(shown.find("the end of the list") != shown.npos);
+  BOOST_TEST(std::count(shown.begin(), shown.end(), '7') == 60);
 }
 
 BOOST_AUTO_TEST_CASE(columns_of_uneven_names_are_aligned) {
