@@ -17,6 +17,7 @@ REPORTER = os.environ.get("FLOE_REPORTER", "")
 SCHED = os.environ.get("FLOE_SCHED", "")
 WORKERS = os.environ.get("FLOE_WORKERS", "")
 MAPS_ALL = os.environ.get("FLOE_MAPS_ALL", "")
+HOSTILE = os.environ.get("FLOE_HOSTILE", "")
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 
 
