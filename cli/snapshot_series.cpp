@@ -284,7 +284,7 @@ engine::task<> SnapshotSeries::dump_failure(std::span<const std::byte> scheduler
     const auto casts = scheduler_file.empty() ? walkers::bpf::CastAnalysis() : walkers::bpf::CastAnalysis::of_file(scheduler_file);
     freeze::dump::FailureSource source;
     source.casts = &casts;
-    source.before = telling_.before.get();
+    if (watch_.failure()->before) source.before = telling_.before.get();  // else it is another scheduler's
     source.late = telling_.late.get();
     source.layout = &layout_;
     source.kernel = kernel_ ? &*kernel_ : nullptr;

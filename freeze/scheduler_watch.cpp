@@ -60,6 +60,7 @@ void LoggedEnds::line(std::string_view text) {
     const auto middle = text.find(kDisabled);
     const auto end = text.rfind(')');
     if (middle == text.npos || end == text.npos || end < middle + kDisabled.size()) return;
+    failed_ = failed();
     last_ = LoggedEnd{std::string(text.substr(0, middle)),
                       std::string(text.substr(middle + kDisabled.size(), end - middle - kDisabled.size())), ""};
   } else if (last_ && last_->message.empty() && text.starts_with(last_->name) && text.substr(last_->name.size()).starts_with(": ")) {
@@ -70,19 +71,24 @@ void LoggedEnds::line(std::string_view text) {
 bool SchedulerWatch::look(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget) {
   if (failure_) return false;
   // The tables of a kernel are taken over from snapshot to snapshot, unless the guest has booted another.
-  if (!layout_ || !kernel.times().tables_reused) layout_ = scx::Layout::of(kernel);
+  if (!layout_ || !kernel.times().tables_reused) {
+    layout_ = scx::Layout::of(kernel);
+    log_head_.reset();
+  }
   if (!layout_->exists()) return false;
   scx::Walk walk(kernel, *layout_, budget);
   const auto sched = scx::sched_state(walk);
   if (!sched) {
-    const bool was_attached = std::exchange(attached_, false);
-    return was_attached && look_at_gone(kernel, sequence);
+    attached_ = false;
+    return look_at_log(kernel, sequence, budget);
   }
-  name_ = sched->ops_name.value_or("");
-  seen_ = true;
   // While it is being disabled exit_kind is "done" already, and what it was stands in the exit info.
   const auto info = scx::exit_info(walk);
   const std::uint32_t kind = info && info->kind != 0 ? info->kind : sched->exit_kind;
+  // Well now, but one before it may have failed.
+  if (!scx::is_error(kind) && look_at_log(kernel, sequence, budget)) return true;
+  name_ = sched->ops_name.value_or("");
+  seen_ = true;
   if (scx::is_error(kind)) {
     SchedulerFailure failure;
     failure.stall = scx::is_stall(kind);
@@ -103,25 +109,32 @@ bool SchedulerWatch::look(const walkers::Kernel& kernel, std::uint64_t sequence,
   return fail(kernel, std::move(failure), sequence);
 }
 
-// Between two snapshots it went away, and its exit info with it.
-bool SchedulerWatch::look_at_gone(const walkers::Kernel& kernel, std::uint64_t sequence) {
-  const auto log = walkers::kernel_log(kernel);
+// A scheduler that went away between two snapshots took its exit info with it. The kernel logs an error exit before it lets go of the
+// scheduler (scx_root_disable() in kernel/sched/ext.c), so once that is gone all has been said. The log is that of this boot; a line that a
+// process wrote to /dev/kmsg is of another facility.
+bool SchedulerWatch::look_at_log(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget) {
+  const auto head = walkers::kernel_log_head(kernel);
+  if (!head || head.value() == log_head_) return false;
+  const auto log = walkers::kernel_log(kernel, budget);
   if (!log) return false;
   LoggedEnds ends;
   for (const auto& record : log->records)
     if (record.facility == 0) ends.line(record.text);
-  if (!ends.last() || !ends.last()->is_error() || (!name_.empty() && ends.last()->name != name_)) return false;
+  if (log->complete && log->reserved == 0) log_head_ = *head;
+  const auto& end = ends.failed();
+  if (!end) return false;
   SchedulerFailure failure;
-  failure.stall = ends.last()->is_stall();
-  failure.reason = ends.last()->reason;
-  failure.message = ends.last()->message;
+  failure.stall = end->is_stall();
+  failure.name = end->name;
+  failure.reason = end->reason;
+  failure.message = end->message;
   return fail(kernel, std::move(failure), sequence);
 }
 
 bool SchedulerWatch::fail(const walkers::Kernel& kernel, SchedulerFailure failure, std::uint64_t sequence) {
-  failure.name = name_;
+  if (failure.name.empty()) failure.name = name_;
   failure.hz = walkers::tick_rate(kernel);
-  failure.before = last_attached_;
+  if (failure.name == name_) failure.before = last_attached_;
   failure.shown_by = sequence;
   failure_ = std::move(failure);
   attached_ = false;

@@ -1,8 +1,8 @@
 // Watches one guest's scheduler from snapshot to snapshot and says when it has failed: the kernel is throwing it out or has thrown it out
 // in the error class, or a task has waited longer than the scheduler's own watchdog allows.
 //
-// The kernel keeps its reason (scx_exit_info) for about 0.1 s only, so a snapshot seldom has it; where none has, the kernel's log does. A
-// scheduler that left in good order is no failure, and one that was never seen attached is none of this watch's business.
+// The kernel keeps its reason (scx_exit_info) for about 0.1 s only, so a snapshot seldom has it; where none has, the kernel's log does,
+// also of a scheduler that attached and failed between two snapshots. One that left in good order is no failure.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct SchedulerFailure {
   std::optional<std::uint64_t> watchdog_timeout;       // jiffies
   std::optional<std::uint32_t> hz;
 
-  // Sequence numbers of snapshots: the last in which the scheduler was still in charge (its DSQs tell who was stuck where), and the one
-  // that showed the failure (the same one when a task's wait did).
+  // Sequence numbers of snapshots: the last in which the scheduler was still in charge (its DSQs tell who was stuck where; absent when
+  // none saw it), and the one that showed the failure (the same one when a task's wait did).
   std::optional<std::uint64_t> before;
   std::uint64_t shown_by = 0;
 
@@ -53,7 +53,7 @@ class SchedulerWatch {
 
  private:
   bool fail(const walkers::Kernel& kernel, SchedulerFailure failure, std::uint64_t sequence);
-  bool look_at_gone(const walkers::Kernel& kernel, std::uint64_t sequence);
+  bool look_at_log(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget);
 
   std::optional<walkers::scx::Layout> layout_;
   std::optional<SchedulerFailure> failure_;
@@ -61,6 +61,7 @@ class SchedulerWatch {
   bool attached_ = false;
   std::string name_;
   std::optional<std::uint64_t> last_attached_;
+  std::optional<std::uint64_t> log_head_;  // everything up to it has been read, and no failure was in it
   std::uint64_t steps_ = 0;
 };
 
@@ -82,9 +83,11 @@ class LoggedEnds {
   void line(std::string_view text);
   // The last scheduler that was disabled.
   const std::optional<LoggedEnd>& last() const { return last_; }
+  // The last one that was thrown out, whoever has left in good order since.
+  const std::optional<LoggedEnd>& failed() const { return last_ && last_->is_error() ? last_ : failed_; }
 
  private:
-  std::optional<LoggedEnd> last_;
+  std::optional<LoggedEnd> last_, failed_;
 };
 
 }  // namespace floe::freeze

@@ -74,6 +74,15 @@ Result<Fields> Fields::resolve(const Types& types) {
   return fields;
 }
 
+// `prb` points at the ring in use: the boot's own one, or a larger one that log_buf_len asked for.
+Result<Kva> ring_of(const Kernel& kernel) {
+  const auto place = kernel.symbol("prb");
+  if (!place) return fail(place.error());
+  const auto ring = kernel.memory().load<std::uint64_t>(*place, "prb");
+  if (!ring) return fail(ring.error());
+  return Kva(*ring);
+}
+
 class LogWalk {
  public:
   LogWalk(const Kernel& kernel, const Fields& fields, WalkBudget budget) : memory_(kernel.memory()), fields_(fields), budget_(budget) {}
@@ -252,13 +261,21 @@ std::string LogRecord::line() const {
 }
 
 Result<KernelLog> kernel_log(const Kernel& kernel, WalkBudget budget) {
-  const auto place = kernel.symbol("prb");
-  if (!place) return fail(place.error());
-  const auto ring = kernel.memory().load<std::uint64_t>(*place, "prb");
+  const auto ring = ring_of(kernel);
   if (!ring) return fail(ring.error());
   const auto fields = Fields::resolve(kernel.types());
   if (!fields) return fail(fields.error());
-  return LogWalk(kernel, *fields, budget).run(Kva(*ring));
+  return LogWalk(kernel, *fields, budget).run(*ring);
+}
+
+Result<std::uint64_t> kernel_log_head(const Kernel& kernel) {
+  const auto ring = ring_of(kernel);
+  if (!ring) return fail(ring.error());
+  const auto field = kernel.types().field("printk_ringbuffer.desc_ring.head_id.counter");
+  if (!field) return fail(field.error());
+  const auto head = kernel.memory().get_number(*ring, *field);
+  if (!head) return kernel.memory().unreadable(*ring + field->offset, 8, "printk_ringbuffer");
+  return *head & kIdMask;
 }
 
 }  // namespace floe::walkers

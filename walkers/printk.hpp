@@ -65,4 +65,7 @@ inline constexpr std::uint64_t kMostLogBytes = std::uint64_t{64} << 20;
 // Error: no ring there at all, or none that makes sense.
 Result<KernelLog> kernel_log(const Kernel& kernel, WalkBudget budget = WalkBudget(kMostLogRecords));
 
+// The id of the newest descriptor, which every record changes: whoever has read the whole log needs not read it again while it is the same.
+Result<std::uint64_t> kernel_log_head(const Kernel& kernel);
+
 }  // namespace floe::walkers

@@ -2,11 +2,13 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include "tests/walkers/synthetic/printk_ring.hpp"
 #include "tests/walkers/synthetic/scx.hpp"
 
 using namespace floe;
 using namespace floe::freeze;
 using namespace floe::walkers;
+using synthetic::PrintkRing;
 using synthetic::ScxGuest;
 using synthetic::ScxSpec;
 
@@ -25,6 +27,16 @@ struct Looks {
     BOOST_REQUIRE_MESSAGE(opened, opened.error().message);
     kernel.emplace(std::move(*opened));
     return watch.look(*kernel, ++sequence, WalkBudget(10'000));
+  }
+};
+
+struct LoggingGuest : ScxGuest {
+  LoggingGuest() : ScxGuest({.more = PrintkRing::needs()}) {}
+  PrintkRing log{guest};
+
+  void disabled(const std::string& name, const std::string& reason, const std::string& message = "") {
+    log.add("sched_ext: BPF scheduler \"" + name + "\" disabled (" + reason + ")");
+    if (!message.empty()) log.add("sched_ext: " + name + ": " + message);
   }
 };
 
@@ -124,6 +136,78 @@ BOOST_AUTO_TEST_CASE(one_that_is_gone_without_a_word_fails_nothing) {
   BOOST_TEST(!looks.look(guest));
   BOOST_TEST(!looks.watch.failure());
   BOOST_TEST(looks.watch.seen());
+}
+
+BOOST_AUTO_TEST_CASE(one_that_attached_and_failed_between_two_looks_is_told_by_the_log) {
+  LoggingGuest guest;
+  Looks looks;
+  guest.log.add("Linux version 7.2");
+  BOOST_TEST(!looks.look(guest));
+  guest.disabled("mine", "runnable task stall", "stallme[107] failed to run for 5.008s");
+  BOOST_TEST(looks.look(guest));
+  BOOST_REQUIRE(looks.watch.failure());
+  const auto& failure = *looks.watch.failure();
+  BOOST_TEST(failure.stall);
+  BOOST_TEST(!failure.before);
+  BOOST_TEST(failure.shown_by == 2u);
+  BOOST_TEST(failure.describe() == "the scheduler mine stalled: stallme[107] failed to run for 5.008s");
+  BOOST_TEST(!looks.watch.seen());
+}
+
+BOOST_AUTO_TEST_CASE(an_orderly_end_in_the_log_fails_nothing_and_hides_no_failure) {
+  LoggingGuest guest;
+  Looks looks;
+  guest.disabled("first", "unregistered from user space");
+  BOOST_TEST(!looks.look(guest));
+  guest.disabled("second", "scx_bpf_error", "as asked");
+  guest.disabled("third", "unregistered from user space");
+  BOOST_TEST(looks.look(guest));
+  BOOST_TEST(!looks.watch.failure()->stall);
+  BOOST_TEST(looks.watch.failure()->describe() == "the scheduler second was thrown out (scx_bpf_error): as asked");
+}
+
+BOOST_AUTO_TEST_CASE(one_whose_place_another_took_between_two_looks_has_failed_all_the_same) {
+  LoggingGuest guest;
+  guest.attach("first");
+  Looks looks;
+  looks.look(guest);
+  guest.disabled("first", "runnable task stall");
+  guest.detach();
+  guest.attach("second");
+  BOOST_TEST(looks.look(guest));
+  BOOST_TEST(looks.watch.failure()->name == "first");
+  BOOST_TEST(looks.watch.failure()->before.value() == 1u);
+}
+
+// The snapshot before shows the DSQs of the one that left in good order.
+BOOST_AUTO_TEST_CASE(a_snapshot_of_another_scheduler_is_not_the_one_before) {
+  LoggingGuest guest;
+  guest.attach("first");
+  Looks looks;
+  looks.look(guest);
+  guest.disabled("first", "unregistered from user space");
+  guest.disabled("second", "runnable task stall");
+  guest.detach();
+  BOOST_TEST(looks.look(guest));
+  BOOST_TEST(looks.watch.failure()->name == "second");
+  BOOST_TEST(!looks.watch.failure()->before);
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_was_being_written_is_read_at_the_next_look) {
+  LoggingGuest guest;
+  Looks looks;
+  const auto id = guest.log.add("sched_ext: BPF scheduler \"mine\" disabled (runnable task stall)", PrintkRing::reserved);
+  BOOST_TEST(!looks.look(guest));
+  guest.log.set_state(id, PrintkRing::finalized);
+  BOOST_TEST(looks.look(guest));
+}
+
+BOOST_AUTO_TEST_CASE(what_a_process_wrote_into_the_log_counts_for_nothing) {
+  LoggingGuest guest;
+  Looks looks;
+  const auto id = guest.log.add("sched_ext: BPF scheduler \"mine\" disabled (runnable task stall)");
+  guest.guest.put(guest.log.info(id) + guest.guest.offset("printk_info.facility"), std::uint8_t{1});
+  BOOST_TEST(!looks.look(guest));
 }
 
 BOOST_AUTO_TEST_CASE(the_kernels_log_tells_how_a_scheduler_ended) {

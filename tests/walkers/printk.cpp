@@ -75,6 +75,22 @@ BOOST_AUTO_TEST_CASE(records_come_oldest_first_with_all_they_say) {
   BOOST_TEST(log.failed == 5u);
 }
 
+BOOST_AUTO_TEST_CASE(every_record_moves_the_head) {
+  Guest guest;
+  const auto head = [&] {
+    const auto opened = Kernel::open(guest.kernel.memory);
+    BOOST_REQUIRE(opened);
+    const auto number = kernel_log_head(*opened);
+    BOOST_REQUIRE_MESSAGE(number, number.error().message);
+    return *number;
+  };
+  const auto id = guest.ring.add("one");
+  BOOST_TEST(head() == id);
+  guest.ring.add("two");
+  BOOST_TEST(head() == guest.ring.newest());
+  BOOST_TEST(head() != id);
+}
+
 BOOST_AUTO_TEST_CASE(ids_and_texts_wrap) {
   Guest guest;
   for (int n = 0; n < 30; ++n) guest.ring.add("record " + std::to_string(n) + std::string(static_cast<std::size_t>(n), '.'));

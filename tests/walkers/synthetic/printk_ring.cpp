@@ -10,7 +10,7 @@ constexpr std::uint64_t kIds = (std::uint64_t{1} << 62) - 1;
 }  // namespace
 
 KernelSpec PrintkRing::needs(KernelSpec spec) {
-  spec.symbols.push_back({"prb", 0, 'd'});
+  spec.symbols.push_back({"prb", 0x7f00, 'd'});
   spec.add_types = [before = spec.add_types](TypeWriter& w) {
     if (before) before(w);
     const int counter = w.add_struct("", 8, {{"counter", w.u64, 0}});
