@@ -5,6 +5,7 @@
 //   floe_sched stall [--prefix stallme]
 //   floe_sched error [--prefix errorme]
 //   all: [--seconds N] [--timeout-ms N]         the watchdog's; the kernel's default is 30 s
+//        [--linger N]                           stays N seconds after a SIGTERM, for the kernel to throw it out first
 //
 // Exit codes: 0 ended well, also when stopped; 1 the scheduler could not be loaded or ended in the error class; 2 usage.
 #include <cstdio>
@@ -26,12 +27,14 @@ struct Options {
   std::uint32_t timeout_ms = 0;  // the kernel's default
   long report_ms = 0;
   double seconds = 0;
+  double linger = 0;
 };
 
 [[noreturn]] void usage(const std::string& what) {
   std::fprintf(
       stderr,
-      "floe_sched: %s\nusage: floe_sched fair|maps|stall|error [--seed N] [--report-ms N] [--prefix NAME] [--timeout-ms N] [--seconds N]\n",
+      "floe_sched: %s\nusage: floe_sched fair|maps|stall|error [--seed N] [--report-ms N] [--prefix NAME] [--timeout-ms N] [--seconds N] "
+      "[--linger N]\n",
       what.c_str());
   std::exit(2);
 }
@@ -58,6 +61,8 @@ Options parse(int argc, char** argv) {
       options.report_ms = std::strtol(value, &end, 0);
     else if (flag == "--seconds")
       options.seconds = std::strtod(value, &end);
+    else if (flag == "--linger")
+      options.linger = std::strtod(value, &end);
     else
       usage("unknown flag " + flag);
     if (end == value || *end != 0) usage(flag + " " + value + " is no number");
@@ -86,6 +91,7 @@ int main(int argc, char** argv) {
   scheduler.load();
   if (maps) floe::schedulers::fill_maps(scheduler, options.seed);
   scheduler.attach();
+  scheduler.linger(options.linger);
   floe::schedulers::TaskReports reports(scheduler);
   return maps ? scheduler.wait(options.seconds, options.report_ms, [&reports] { reports.print(); }) : scheduler.wait(options.seconds);
 }

@@ -155,7 +155,13 @@ int Scheduler::wait(double seconds, long report_ms, const std::function<void()>&
   auto* const kind = static_cast<volatile std::uint32_t*>(variable(".bss", "floe_exit_kind_snap", sizeof(std::uint32_t)));
   const timespec look = {0, kLookNs};
   double next_report = now();
-  while (*kind == 0 && !told_to_stop() && (until == 0 || now() < until)) {
+  double told = 0;
+  const auto stays = [&] {
+    if (!told_to_stop()) return true;
+    if (told == 0) told = now();
+    return now() < told + linger_;
+  };
+  while (*kind == 0 && stays() && (until == 0 || now() < until)) {
     if (report && report_ms > 0 && now() >= next_report) {
       report();
       next_report = now() + static_cast<double>(report_ms) / 1000;

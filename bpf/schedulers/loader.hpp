@@ -38,6 +38,8 @@ class Scheduler {
   // Until the scheduler ended by itself, a signal says stop, or `seconds` are over (0: no limit). Detaches, prints how it ended.
   // 0 for an end that nobody need worry about, 1 for the error class. While it waits, `report` is called every `report_ms`.
   int wait(double seconds, long report_ms = 0, const std::function<void()>& report = {});
+  // After a signal says stop, it stays so long nonetheless, for the kernel to throw it out first.
+  void linger(double seconds) { linger_ = seconds; }
 
  private:
   int print_exit();
@@ -49,6 +51,7 @@ class Scheduler {
   bool loaded_ = false;
   bpf_object* object_ = nullptr;
   bpf_link* link_ = nullptr;
+  double linger_ = 0;
 };
 
 [[noreturn]] void die(const std::string& text);

@@ -1,9 +1,11 @@
 """The test schedulers run: each attaches on the kernel that has sched_ext, and ends as it is made to."""
 
 import re
+import sys
 import unittest
 
 import floe
+import kernel_dump
 
 ATTACHED = "until grep -q enabled /sys/kernel/sched_ext/state; do sleep 0.1; done"
 STATES = "cat /sys/kernel/sched_ext/state /sys/kernel/sched_ext/root/ops"
@@ -40,7 +42,9 @@ class Schedulers(floe.Case):
         self.assertIn("CPU states", dump)
 
     def test_stall(self):
-        run = self.run_under(("stall", "--timeout-ms", 4000), "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
+        # A tick may see the stall before the kernel's watchdog does, which looks every 1.5 s: the scheduler waits for its verdict.
+        stall = ("stall", "--timeout-ms", 3000, "--linger", 10)
+        run = self.run_under(stall, "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleepx3")
         self.assertEqual(run.code, 5, run.reason)
         self.assertIn("stallme", run.reason)
         kind, reason, message, dump = self.exit_of((self.folder / "scheduler.log").read_text(errors="replace"), "stall")
@@ -49,6 +53,10 @@ class Schedulers(floe.Case):
         self.assertRegex(dump, r"stallme\[\d+\]")
         self.assertIn("dsq_id=0x5157", dump)
         self.assertGreaterEqual(len(run.snapshots()), 2, "what was before the end is kept")
+        before, after = kernel_dump.last_before([self.dump(snapshot) for snapshot in run.snapshots()])
+        compared = kernel_dump.compare(self, dump, message, before, after)
+        print(f"the kernel's dump and snapshot {before['capture']['sequence']}: {compared}", file=sys.stderr)
+
 
 if __name__ == "__main__":
     floe.main()
