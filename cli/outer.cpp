@@ -31,8 +31,9 @@ constexpr std::size_t kConsoleTail = 4096;
 constexpr auto kOuterBoot = 120s;   // QEMU start to the inner floe's first word; 4 s on an idle machine
 constexpr auto kOuterGrace = 120s;  // beyond the run's own times, for packing up
 
+// Rounded up: a short time never becomes 0, which would be no limit.
 std::string seconds(std::chrono::nanoseconds t) {
-  return fmt::format("{}ms", std::chrono::duration_cast<std::chrono::milliseconds>(t).count());
+  return fmt::format("{}us", std::chrono::ceil<std::chrono::microseconds>(t).count());
 }
 
 std::string last_line(std::string_view text) {
