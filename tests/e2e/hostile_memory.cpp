@@ -42,6 +42,7 @@ constexpr bool kSanitized = false;
 #endif
 
 constexpr auto kDeadline = std::chrono::seconds(1);
+constexpr auto kPreparing = std::chrono::seconds(60);
 constexpr double kLate = 2.0;                            // s of CPU time for a walk: the deadline and a second
 constexpr double kOutputLate = kSanitized ? 60.0 : 5.0;  // s for JSON out, in, and text
 constexpr unsigned kHung = 120;                          // s until a round is killed
@@ -96,14 +97,16 @@ class Rounds {
   // A dump of the sound memory: what it reads is what is changed later.
   Result<> prepare() {
     const WatchedMemory opening(memory_);
-    auto cold = walkers::Kernel::open(opening, how(nullptr));
+    auto cold = walkers::Kernel::open(opening, how(nullptr, kPreparing));
     if (!cold) return fail(cold.error());
     const auto direct_map = cold->memory().get<std::uint64_t>(cold->symbol("page_offset_base").value_or(Kva(0)));
     direct_map_ = direct_map.value_or(0xffff'8880'0000'0000u);
     const WatchedMemory walked(memory_);
     const auto kernel = walkers::Kernel::open(walked, how(&*cold));
     if (!kernel) return fail(kernel.error());
-    const auto report = freeze::dump::collect(*kernel, collect_);
+    auto unhurried = collect_;
+    unhurried.deadline = kPreparing;
+    const auto report = freeze::dump::collect(*kernel, unhurried);
     if (report.dump_truncated_at_us) return floe::fail("the sound memory cannot be walked within the deadline");
     open_words_ = opening.words();
     walk_words_ = walked.words();
@@ -152,10 +155,10 @@ class Rounds {
   std::size_t open_words() const { return open_words_.size(); }
 
  private:
-  walkers::OpenOptions how(const walkers::Kernel* previous) const {
+  walkers::OpenOptions how(const walkers::Kernel* previous, std::chrono::seconds limit = kDeadline) const {
     walkers::OpenOptions options;
     options.previous = previous;
-    options.deadline = walkers::WalkBudget::Clock::now() + kDeadline;
+    options.deadline = walkers::WalkBudget::Clock::now() + limit;
     if (!source_.cpus().empty()) options.cr3 = source_.cpus().front().cr3();
     return options;
   }

@@ -131,7 +131,7 @@ struct MapLimits {
   std::uint64_t arena_pages = 4096;
   std::uint64_t allocator_slots = 4096;
   std::uint64_t array_elements = 4096;            // of an array within a value
-  std::uint64_t bytes = std::uint64_t{64} << 20;  // copied out of one map
+  std::uint64_t bytes = std::uint64_t{16} << 20;  // copied out of one map
 };
 
 struct Layout;  // layout.hpp
