@@ -25,7 +25,8 @@ class Hostile(floe.Case):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_stall(self):
-        memory = self.memory("Schedulers.test_stall", "stall", "--timeout-ms", 4000, "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
+        words = ("stall", "--timeout-ms", 4000, "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleep")
+        memory = self.memory("Schedulers.test_stall", *words)
         # The dump of the run knows the scheduler's executable, wherever the run took place.
         self.assertIn("cast→kernel", (pathlib.Path(memory) / "run.failure-dump.json").read_text())
         self.withstand(memory)
