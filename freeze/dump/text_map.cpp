@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "freeze/dump/text_percpu.hpp"
 #include "freeze/dump/text_table.hpp"
 #include "freeze/dump/text_value.hpp"
+#include "walkers/bpf/maps.hpp"
 
 namespace floe::freeze::dump {
 namespace {
@@ -20,43 +20,6 @@ using walkers::render::Value;
 
 constexpr std::size_t kShownPcs = 8;
 constexpr std::size_t kShownIndices = 16;
-
-constexpr std::array kMapTypes = {
-    "hash",
-    "array",
-    "prog_array",
-    "perf_event_array",
-    "percpu_hash",
-    "percpu_array",
-    "stack_trace",
-    "cgroup_array",
-    "lru_hash",
-    "lru_percpu_hash",
-    "lpm_trie",
-    "array_of_maps",
-    "hash_of_maps",
-    "devmap",
-    "sockmap",
-    "cpumap",
-    "xskmap",
-    "sockhash",
-    "cgroup_storage",
-    "reuseport_sockarray",
-    "percpu_cgroup_storage",
-    "queue",
-    "stack",
-    "sk_storage",
-    "devmap_hash",
-    "struct_ops",
-    "ringbuf",
-    "inode_storage",
-    "task_storage",
-    "bloom_filter",
-    "user_ringbuf",
-    "cgrp_storage",
-    "arena",
-    "insn_array",
-};
 
 std::string hex(const std::vector<std::byte>& bytes) {
   return to_text(Value{walkers::render::Bytes{bytes}});
@@ -184,7 +147,8 @@ std::string fd_array_text(const FdArray& slots) {
 }  // namespace
 
 std::string map_type_name(std::uint32_t type) {
-  return type >= 1 && type <= kMapTypes.size() ? kMapTypes[type - 1] : std::to_string(type);
+  const auto name = to_string(MapType{type});
+  return name.empty() ? std::to_string(type) : std::string(name);
 }
 
 std::string to_text(const Map& map) {
