@@ -172,8 +172,9 @@ class Reader {
       const auto known = by_name.find({section->name, name_of(symbol)});
       if (known != by_name.end()) object_.variables.push_back({symbol.st_shndx, symbol.st_value, symbol.st_size, known->second});
     }
-    std::sort(object_.variables.begin(), object_.variables.end(),
-              [](const Variable& a, const Variable& b) { return std::tie(a.section, a.offset) < std::tie(b.section, b.offset); });
+    std::sort(object_.variables.begin(), object_.variables.end(), [](const ObjectVariable& a, const ObjectVariable& b) {
+      return std::tie(a.section, a.offset) < std::tie(b.section, b.offset);
+    });
   }
 
   void load_relocations(const Section& relocations) {
@@ -214,7 +215,7 @@ class Reader {
       reference.index = symbol.st_shndx;
       reference.offset = static_cast<std::int64_t>(symbol.st_value + static_cast<std::uint64_t>(std::int64_t{instruction.imm}));
       if (section->name == ".maps") {
-        const Variable* variable = object_.variable_at(reference.index, reference.offset);
+        const ObjectVariable* variable = object_.variable_at(reference.index, reference.offset);
         if (variable == nullptr) return;
         reference.kind = Reference::Kind::map;
         reference.index = variable->type_id;
@@ -234,7 +235,7 @@ class Reader {
   // A program's address in a struct of operations: its context holds the parameters of that member.
   void note_struct_ops(std::uint32_t section_index, std::uint64_t offset, const Elf64_Sym& symbol) {
     const Section* section = section_of(symbol);
-    const Variable* variable = object_.variable_at(section_index, static_cast<std::int64_t>(offset));
+    const ObjectVariable* variable = object_.variable_at(section_index, static_cast<std::int64_t>(offset));
     if (section == nullptr || !section->first || variable == nullptr) return;
     const Function* function = object_.function_at(static_cast<std::uint32_t>(*section->first + symbol.st_value / 8));
     const auto struct_id = object_.types->peel(variable->type_id);
@@ -266,12 +267,13 @@ Result<BpfObject> BpfObject::parse(std::span<const std::byte> elf) {
   return Reader(elf).read();
 }
 
-const Variable* BpfObject::variable_at(std::uint32_t section, std::int64_t offset) const {
+const ObjectVariable* BpfObject::variable_at(std::uint32_t section, std::int64_t offset) const {
   if (offset < 0) return nullptr;
   const auto wanted = static_cast<std::uint64_t>(offset);
-  auto at = std::upper_bound(variables.begin(), variables.end(), std::pair(section, wanted), [](const auto& key, const Variable& variable) {
-    return std::tie(key.first, key.second) < std::tie(variable.section, variable.offset);
-  });
+  auto at =
+      std::upper_bound(variables.begin(), variables.end(), std::pair(section, wanted), [](const auto& key, const ObjectVariable& variable) {
+        return std::tie(key.first, key.second) < std::tie(variable.section, variable.offset);
+      });
   if (at == variables.begin()) return nullptr;
   --at;
   return at->section == section && wanted - at->offset < at->bytes ? &*at : nullptr;

@@ -45,7 +45,8 @@ struct Reference {
   std::string name{};       // of a kfunc
 };
 
-struct Variable {
+// A variable of a data section, by its place.
+struct ObjectVariable {
   std::uint32_t section = 0;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
@@ -57,11 +58,11 @@ struct BpfObject {
   std::vector<Instruction> code;                  // of all executable sections, one after the other
   std::vector<Function> functions;                // by start
   std::map<std::uint32_t, Reference> references;  // by instruction
-  std::vector<Variable> variables;                // by section and offset
+  std::vector<ObjectVariable> variables;          // by section and offset
 
   static Result<BpfObject> parse(std::span<const std::byte> elf);
 
-  const Variable* variable_at(std::uint32_t section, std::int64_t offset) const;
+  const ObjectVariable* variable_at(std::uint32_t section, std::int64_t offset) const;
   const Function* function_at(std::uint32_t instruction) const;  // that starts there
 };
 

@@ -219,7 +219,7 @@ class CastFlow {
     if (place < 0) return std::nullopt;
     if (base.is(Kind::pointer)) return fields_.leaf(base.id, static_cast<std::uint64_t>(place));
     if (!base.is(Kind::section)) return std::nullopt;
-    const Variable* variable = object_.variable_at(base.id, place);
+    const ObjectVariable* variable = object_.variable_at(base.id, place);
     if (variable == nullptr) return std::nullopt;
     return fields_.variable_leaf(variable->type_id, static_cast<std::uint64_t>(place) - variable->offset);
   }
