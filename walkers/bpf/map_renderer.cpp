@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "walkers/bpf/layout.hpp"
@@ -33,6 +34,11 @@ bool has_value_per_cpu(MapType type) {
   return type == MapType::percpu_hash || type == MapType::lru_percpu_hash || type == MapType::percpu_cgroup_storage;
 }
 
+// A limit as a number of bytes: 0 is none.
+std::uint64_t bound(std::uint64_t limit) {
+  return limit != 0 ? limit : std::numeric_limits<std::uint64_t>::max();
+}
+
 // Hashes whose values are kernel pointers.
 bool is_pointer_hash(MapType type) {
   return type == MapType::hash_of_maps || type == MapType::sockhash || type == MapType::devmap_hash;
@@ -40,18 +46,22 @@ bool is_pointer_hash(MapType type) {
 
 }  // namespace
 
-// Counts what is taken of a map against what its dump may hold.
+// Counts what is taken of a map against what its dump, and that of all maps, may hold.
 class MapRenderer::Taking {
  public:
-  Taking(std::uint64_t most_elements, std::uint64_t most_bytes) : most_(most_elements), most_bytes_(most_bytes) {}
+  Taking(MapRenderer& renderer, std::uint64_t most_elements)
+      : most_(most_elements),
+        left_(std::min(bound(renderer.options_.limits.bytes), renderer.bytes_left_)),
+        left_of_all_(renderer.bytes_left_) {}
 
   bool may(std::uint64_t bytes) {
-    if ((most_ != 0 && taken_ >= most_) || (most_bytes_ != 0 && bytes_ + bytes > most_bytes_)) {
+    if ((most_ != 0 && taken_ >= most_) || bytes > left_) {
       full_ = true;
       return false;
     }
     ++taken_;
-    bytes_ += bytes;
+    left_ -= bytes;
+    left_of_all_ -= bytes;
     return true;
   }
 
@@ -61,13 +71,19 @@ class MapRenderer::Taking {
   }
 
  private:
-  std::uint64_t most_, most_bytes_;
-  std::uint64_t taken_ = 0, bytes_ = 0;
+  std::uint64_t most_, left_;
+  std::uint64_t& left_of_all_;
+  std::uint64_t taken_ = 0;
   bool full_ = false;
 };
 
 MapRenderer::MapRenderer(const MapReader& reader, const ArenaIndex& index, render::ProgramTypes& types, const DumpOptions& options)
-    : reader_(reader), index_(index), program_types_(types), options_(options), cpus_(reader.kernel().cpu_count().value_or(64)) {}
+    : reader_(reader),
+      index_(index),
+      program_types_(types),
+      options_(options),
+      cpus_(reader.kernel().cpu_count().value_or(64)),
+      bytes_left_(bound(options.limits.total_bytes)) {}
 
 render::Renderer& MapRenderer::renderer(const std::shared_ptr<const render::TypeTable>& types) {
   auto& found = renderers_[types.get()];
@@ -198,7 +214,7 @@ void MapRenderer::single(const MapInfo& map, const Types& types, Map& out) {
 
 void MapRenderer::array(const MapInfo& map, const Types& types, Map& out) {
   auto budget = budget_for(map);
-  Taking taking(options_.limits.array_keys, options_.limits.bytes);
+  Taking taking(*this, options_.limits.array_keys);
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
     if (!taking.may(map.value_size)) return false;
     ArrayEntry entry;
@@ -218,7 +234,7 @@ std::vector<std::optional<render::Value>> MapRenderer::per_cpu(const render::Typ
 
 void MapRenderer::percpu_array(const MapInfo& map, const Types& types, Map& out) {
   auto budget = budget_for(map);
-  Taking taking(options_.limits.percpu_keys, options_.limits.bytes);
+  Taking taking(*this, options_.limits.percpu_keys);
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
     if (!taking.may(std::uint64_t{map.value_size} * element.per_cpu.size())) return false;
     PercpuEntry entry;
@@ -232,7 +248,7 @@ void MapRenderer::percpu_array(const MapInfo& map, const Types& types, Map& out)
 
 void MapRenderer::percpu_entries(const MapInfo& map, const Types& types, Map& out) {
   auto budget = budget_for(map);
-  Taking taking(options_.limits.hash_entries, options_.limits.bytes);
+  Taking taking(*this, options_.limits.hash_entries);
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
     if (!taking.may(map.key_size + std::uint64_t{map.value_size} * element.per_cpu.size())) return false;
     PercpuHashEntry entry;
@@ -247,7 +263,7 @@ void MapRenderer::percpu_entries(const MapInfo& map, const Types& types, Map& ou
 
 void MapRenderer::entries(const MapInfo& map, const Types& types, Map& out) {
   auto budget = budget_for(map);
-  Taking taking(options_.limits.hash_entries, options_.limits.bytes);
+  Taking taking(*this, options_.limits.hash_entries);
   const bool storage = is_local_storage(map.type);
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
     const auto bytes = element.value.value_or(std::span<const std::byte>{});
@@ -273,7 +289,7 @@ void MapRenderer::entries(const MapInfo& map, const Types& types, Map& out) {
 // The keys, and of a map of maps the ids of the inner ones, which is what user space gets from a lookup.
 void MapRenderer::pointers(const MapInfo& map, Map& out) {
   auto budget = budget_for(map);
-  Taking taking(options_.limits.hash_entries, options_.limits.bytes);
+  Taking taking(*this, options_.limits.hash_entries);
   FdArray& table = out.fd_array.emplace();
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
     ++table.populated;

@@ -55,6 +55,7 @@ class MapRenderer {
   render::ProgramTypes& program_types_;
   const DumpOptions& options_;
   std::uint32_t cpus_;
+  std::uint64_t bytes_left_;  // of limits.total_bytes
   std::map<const render::TypeTable*, std::unique_ptr<render::Renderer>> renderers_;
 };
 

@@ -191,6 +191,9 @@ BOOST_AUTO_TEST_CASE(caps_say_what_they_cut_off) {
   BOOST_TEST(dump.maps[0].entries.size() == 5u);
   dump = bpf::dump_maps(kernel, {.limits = {.bytes = 40}});
   BOOST_TEST(dump.maps[0].entries.size() == 2u);  // of 16 bytes each
+  dump = bpf::dump_maps(kernel, {.limits = {.total_bytes = 5 * 16 + 2 * 8}});
+  BOOST_TEST(dump.maps[0].entries.size() == 5u);
+  BOOST_TEST(dump.maps[1].array_entries.size() == 2u);  // what the first map left
 }
 
 BOOST_AUTO_TEST_CASE(maps_with_a_bad_btf_keep_their_bytes) {
