@@ -28,19 +28,15 @@ Result<Fields> resolve(const Types& types) {
     if (!found) return fail(found.error());
     fields.cpustat[i] = *found;
   }
-  const auto have = [&](const char* path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  fields.irqs_sum = have("kernel_stat.irqs_sum");
-  fields.softirqs = have("kernel_stat.softirqs");
-  fields.iowait_sleeptime = have("tick_sched.iowait_sleeptime");
-  fields.idle_sleeptime = have("tick_sched.idle_sleeptime");
-  fields.idle_entrytime = have("tick_sched.idle_entrytime");
-  fields.tick_flags = have("tick_sched.flags");
+  fields.irqs_sum = types.maybe_field("kernel_stat.irqs_sum");
+  fields.softirqs = types.maybe_field("kernel_stat.softirqs");
+  fields.iowait_sleeptime = types.maybe_field("tick_sched.iowait_sleeptime");
+  fields.idle_sleeptime = types.maybe_field("tick_sched.idle_sleeptime");
+  fields.idle_entrytime = types.maybe_field("tick_sched.idle_entrytime");
+  fields.tick_flags = types.maybe_field("tick_sched.flags");
   if (const auto bit = types.member("tick_sched.idle_active")) fields.idle_active = *bit;
-  fields.idle_elapse = have("kernel_cpustat.idle_elapse");
-  fields.idle_entry = have("kernel_cpustat.idle_entrytime");
+  fields.idle_elapse = types.maybe_field("kernel_cpustat.idle_elapse");
+  fields.idle_entry = types.maybe_field("kernel_cpustat.idle_entrytime");
   return fields;
 }
 

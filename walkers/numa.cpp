@@ -24,22 +24,14 @@ struct Fields {
 
 Result<Fields> resolve(const Types& types) {
   Fields fields;
-  const std::array<std::pair<const char*, Field*>, 3> needed = {
-      {{"pglist_data.node_zones", &fields.zones}, {"zone.present_pages", &fields.present_pages}, {"zone.vm_numa_event", &fields.events}}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill(
+      {{"pglist_data.node_zones", &fields.zones}, {"zone.present_pages", &fields.present_pages}, {"zone.vm_numa_event", &fields.events}});
+  if (!filled) return fail(filled.error());
   const auto bytes = types.size("zone");
   if (!bytes) return fail(bytes.error());
   fields.zone_bytes = *bytes;
-  const auto have = [&](const char* path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  fields.per_cpu_stats = have("zone.per_cpu_zonestats");
-  fields.not_folded = have("per_cpu_zonestat.vm_numa_event");
+  fields.per_cpu_stats = types.maybe_field("zone.per_cpu_zonestats");
+  fields.not_folded = types.maybe_field("per_cpu_zonestat.vm_numa_event");
   constexpr std::array<const char*, 6> kNames = {"HIT", "MISS", "FOREIGN", "INTERLEAVE_HIT", "LOCAL", "OTHER"};
   for (std::size_t i = 0; i < kNames.size(); ++i) {
     const auto value = types.enumerator("numa_stat_item", fmt::format("NUMA_{}", kNames[i])).value_or(static_cast<std::int64_t>(i));

@@ -32,27 +32,23 @@ struct Fields {
 
 Result<Fields> Fields::resolve(const Types& types) {
   Fields fields;
-  const std::array<std::pair<std::string_view, Field*>, 16> needed = {{{"printk_ringbuffer.desc_ring.count_bits", &fields.count_bits},
-                                                                       {"printk_ringbuffer.desc_ring.descs", &fields.descs},
-                                                                       {"printk_ringbuffer.desc_ring.infos", &fields.infos},
-                                                                       {"printk_ringbuffer.desc_ring.head_id.counter", &fields.head_id},
-                                                                       {"printk_ringbuffer.desc_ring.tail_id.counter", &fields.tail_id},
-                                                                       {"printk_ringbuffer.text_data_ring.size_bits", &fields.size_bits},
-                                                                       {"printk_ringbuffer.text_data_ring.data", &fields.data},
-                                                                       {"printk_ringbuffer.fail.counter", &fields.fail_count},
-                                                                       {"prb_desc.state_var.counter", &fields.state},
-                                                                       {"prb_desc.text_blk_lpos.begin", &fields.begin},
-                                                                       {"prb_desc.text_blk_lpos.next", &fields.next},
-                                                                       {"printk_info.seq", &fields.seq},
-                                                                       {"printk_info.ts_nsec", &fields.ts_nsec},
-                                                                       {"printk_info.text_len", &fields.text_len},
-                                                                       {"printk_info.facility", &fields.facility},
-                                                                       {"printk_info.caller_id", &fields.caller_id}}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill({{"printk_ringbuffer.desc_ring.count_bits", &fields.count_bits},
+                                  {"printk_ringbuffer.desc_ring.descs", &fields.descs},
+                                  {"printk_ringbuffer.desc_ring.infos", &fields.infos},
+                                  {"printk_ringbuffer.desc_ring.head_id.counter", &fields.head_id},
+                                  {"printk_ringbuffer.desc_ring.tail_id.counter", &fields.tail_id},
+                                  {"printk_ringbuffer.text_data_ring.size_bits", &fields.size_bits},
+                                  {"printk_ringbuffer.text_data_ring.data", &fields.data},
+                                  {"printk_ringbuffer.fail.counter", &fields.fail_count},
+                                  {"prb_desc.state_var.counter", &fields.state},
+                                  {"prb_desc.text_blk_lpos.begin", &fields.begin},
+                                  {"prb_desc.text_blk_lpos.next", &fields.next},
+                                  {"printk_info.seq", &fields.seq},
+                                  {"printk_info.ts_nsec", &fields.ts_nsec},
+                                  {"printk_info.text_len", &fields.text_len},
+                                  {"printk_info.facility", &fields.facility},
+                                  {"printk_info.caller_id", &fields.caller_id}});
+  if (!filled) return fail(filled.error());
   const auto flags = types.member("printk_info.flags");
   const auto level = types.member("printk_info.level");
   const auto desc = types.size("prb_desc");
@@ -64,13 +60,9 @@ Result<Fields> Fields::resolve(const Types& types) {
   fields.level_bit = level->bit_offset;
   fields.desc_bytes = *desc;
   fields.info_bytes = *info;
-  const auto optional = [&](std::string_view path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  fields.comm = optional("printk_info.comm");
-  fields.subsystem = optional("printk_info.dev_info.subsystem");
-  fields.device = optional("printk_info.dev_info.device");
+  fields.comm = types.maybe_field("printk_info.comm");
+  fields.subsystem = types.maybe_field("printk_info.dev_info.subsystem");
+  fields.device = types.maybe_field("printk_info.dev_info.device");
   return fields;
 }
 

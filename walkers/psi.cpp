@@ -44,18 +44,14 @@ std::optional<StatePlace> place_of(const Types& types, const char* state) {
 
 Result<Fields> resolve(const Types& types) {
   Fields fields{};
-  const std::pair<const char*, Field*> needed[] = {{"cgroup_root.cgrp", &fields.root_cgroup},
-                                                   {"cgroup.self", &fields.self},
-                                                   {"cgroup.kn", &fields.node},
-                                                   {"cgroup.psi", &fields.psi},
-                                                   {"cgroup_subsys_state.sibling", &fields.sibling},
-                                                   {"cgroup_subsys_state.children", &fields.children},
-                                                   {"kernfs_node.name", &fields.name}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill({{"cgroup_root.cgrp", &fields.root_cgroup},
+                                  {"cgroup.self", &fields.self},
+                                  {"cgroup.kn", &fields.node},
+                                  {"cgroup.psi", &fields.psi},
+                                  {"cgroup_subsys_state.sibling", &fields.sibling},
+                                  {"cgroup_subsys_state.children", &fields.children},
+                                  {"kernfs_node.name", &fields.name}});
+  if (!filled) return fail(filled.error());
   const std::pair<const char*, std::optional<StatePlace>*> states[] = {
       {"PSI_IRQ_FULL", &fields.irq_full},    {"PSI_CPU_SOME", &fields.cpu_some},    {"PSI_CPU_FULL", &fields.cpu_full},
       {"PSI_MEM_SOME", &fields.memory_some}, {"PSI_MEM_FULL", &fields.memory_full}, {"PSI_IO_SOME", &fields.io_some},

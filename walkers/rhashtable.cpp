@@ -141,14 +141,13 @@ class HashWalk {
 
 Result<RhashtableFields> RhashtableFields::resolve(const Types& types) {
   RhashtableFields fields;
-  for (const auto& [field, path] : {std::pair(&fields.table, "rhashtable.tbl"), std::pair(&fields.size, "bucket_table.size"),
-                                    std::pair(&fields.buckets, "bucket_table.buckets"), std::pair(&fields.next, "rhash_head.next")}) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error().message);
-    *field = *found;
-  }
-  if (const auto nest = types.field("bucket_table.nest")) fields.nest = *nest;
-  if (const auto future = types.field("bucket_table.future_tbl")) fields.future_table = *future;
+  const auto filled = types.fill({{"rhashtable.tbl", &fields.table},
+                                  {"bucket_table.size", &fields.size},
+                                  {"bucket_table.buckets", &fields.buckets},
+                                  {"rhash_head.next", &fields.next}});
+  if (!filled) return fail(filled.error());
+  fields.nest = types.maybe_field("bucket_table.nest");
+  fields.future_table = types.maybe_field("bucket_table.future_tbl");
   return fields;
 }
 

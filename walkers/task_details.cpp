@@ -42,38 +42,30 @@ void each_field(TaskFields& fields, const Each& each) {
 
 Result<TaskFields> task_fields(const Types& types, const scx::Layout& layout) {
   TaskFields fields{};
-  const std::array<std::pair<const char*, Field*>, 16> needed = {{{"task_struct.pid", &fields.pid},
-                                                                  {"task_struct.tgid", &fields.tgid},
-                                                                  {"task_struct.comm", &fields.comm},
-                                                                  {"task_struct.exit_state", &fields.exit_state},
-                                                                  {"task_struct.prio", &fields.prio},
-                                                                  {"task_struct.static_prio", &fields.static_prio},
-                                                                  {"task_struct.normal_prio", &fields.normal_prio},
-                                                                  {"task_struct.rt_priority", &fields.rt_priority},
-                                                                  {"task_struct.sched_class", &fields.sched_class},
-                                                                  {"task_struct.real_parent", &fields.real_parent},
-                                                                  {"task_struct.group_leader", &fields.group_leader},
-                                                                  {"task_struct.signal", &fields.signal},
-                                                                  {"task_struct.nvcsw", &fields.nvcsw},
-                                                                  {"task_struct.nivcsw", &fields.nivcsw},
-                                                                  {"task_struct.utime", &fields.utime},
-                                                                  {"task_struct.stime", &fields.stime}}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill({{"task_struct.pid", &fields.pid},
+                                  {"task_struct.tgid", &fields.tgid},
+                                  {"task_struct.comm", &fields.comm},
+                                  {"task_struct.exit_state", &fields.exit_state},
+                                  {"task_struct.prio", &fields.prio},
+                                  {"task_struct.static_prio", &fields.static_prio},
+                                  {"task_struct.normal_prio", &fields.normal_prio},
+                                  {"task_struct.rt_priority", &fields.rt_priority},
+                                  {"task_struct.sched_class", &fields.sched_class},
+                                  {"task_struct.real_parent", &fields.real_parent},
+                                  {"task_struct.group_leader", &fields.group_leader},
+                                  {"task_struct.signal", &fields.signal},
+                                  {"task_struct.nvcsw", &fields.nvcsw},
+                                  {"task_struct.nivcsw", &fields.nivcsw},
+                                  {"task_struct.utime", &fields.utime},
+                                  {"task_struct.stime", &fields.stime}});
+  if (!filled) return fail(filled.error());
   const auto state = types.field("task_struct.__state");
   const auto any_state = state ? state : types.field("task_struct.state");
   if (!any_state) return fail(any_state.error());
   fields.state = *any_state;
 
-  const auto have = [&](const char* path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  fields.core_cookie = have("task_struct.core_cookie");
-  fields.sum_exec_runtime = have("task_struct.se.sum_exec_runtime");
+  fields.core_cookie = types.maybe_field("task_struct.core_cookie");
+  fields.sum_exec_runtime = types.maybe_field("task_struct.se.sum_exec_runtime");
   if (!layout.task || !layout.entity) return fields;
   const auto within = [&](const Field& member) { return Field{layout.task->scx.offset + member.offset, member.bytes}; };
   fields.weight = within(layout.entity->weight);
@@ -87,21 +79,17 @@ Result<TaskFields> task_fields(const Types& types, const scx::Layout& layout) {
 }
 
 SignalFields signal_fields(const Types& types) {
-  const auto have = [&](const std::string& path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
   const auto pid_of_type = [&](const char* type, std::int64_t usual) {
-    return have(fmt::format("signal_struct.pids[{}]", types.enumerator("pid_type", type).value_or(usual)));
+    return types.maybe_field(fmt::format("signal_struct.pids[{}]", types.enumerator("pid_type", type).value_or(usual)));
   };
-  return {.nr_threads = have("signal_struct.nr_threads"),
+  return {.nr_threads = types.maybe_field("signal_struct.nr_threads"),
           .pgid = pid_of_type("PIDTYPE_PGID", 2),
           .sid = pid_of_type("PIDTYPE_SID", 3),
-          .nvcsw = have("signal_struct.nvcsw"),
-          .nivcsw = have("signal_struct.nivcsw"),
-          .utime = have("signal_struct.utime"),
-          .stime = have("signal_struct.stime"),
-          .pid_number = have("pid.numbers[0].nr")};
+          .nvcsw = types.maybe_field("signal_struct.nvcsw"),
+          .nivcsw = types.maybe_field("signal_struct.nivcsw"),
+          .utime = types.maybe_field("signal_struct.utime"),
+          .stime = types.maybe_field("signal_struct.stime"),
+          .pid_number = types.maybe_field("pid.numbers[0].nr")};
 }
 
 StructBlock block_of(TaskFields fields) {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <bit>
 #include <utility>
 
@@ -33,37 +32,29 @@ struct Fields {
 
 Result<Fields> Fields::resolve(const Types& types) {
   Fields fields{};
-  const std::array<std::pair<std::string_view, Field*>, 7> needed = {{{"task_struct.tasks", &fields.tasks},
-                                                                      {"task_struct.pid", &fields.pid},
-                                                                      {"task_struct.tgid", &fields.tgid},
-                                                                      {"task_struct.comm", &fields.comm},
-                                                                      {"task_struct.flags", &fields.flags},
-                                                                      {"task_struct.exit_state", &fields.exit_state},
-                                                                      {"task_struct.real_parent", &fields.real_parent}}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill({{"task_struct.tasks", &fields.tasks},
+                                  {"task_struct.pid", &fields.pid},
+                                  {"task_struct.tgid", &fields.tgid},
+                                  {"task_struct.comm", &fields.comm},
+                                  {"task_struct.flags", &fields.flags},
+                                  {"task_struct.exit_state", &fields.exit_state},
+                                  {"task_struct.real_parent", &fields.real_parent}});
+  if (!filled) return fail(filled.error());
   // `state` became `__state` with 2f064a59a11f (5.14).
   const auto state = types.field("task_struct.__state");
   const auto any_state = state ? state : types.field("task_struct.state");
   if (!any_state) return fail(any_state.error());
   fields.state = *any_state;
 
-  const auto optional = [&](std::string_view path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
-  fields.on_cpu = optional("task_struct.on_cpu");
+  fields.on_cpu = types.maybe_field("task_struct.on_cpu");
   // task_cpu(): in thread_info since bcf9033e5449 (5.16), in task_struct before.
-  fields.cpu = optional("task_struct.thread_info.cpu");
-  if (!fields.cpu) fields.cpu = optional("task_struct.cpu");
-  fields.signal = optional("task_struct.signal");
-  fields.thread_head = optional("signal_struct.thread_head");
-  fields.thread_node = optional("task_struct.thread_node");
-  fields.thread_group = optional("task_struct.thread_group");
-  fields.rq_idle = optional("rq.idle");
+  fields.cpu = types.maybe_field("task_struct.thread_info.cpu");
+  if (!fields.cpu) fields.cpu = types.maybe_field("task_struct.cpu");
+  fields.signal = types.maybe_field("task_struct.signal");
+  fields.thread_head = types.maybe_field("signal_struct.thread_head");
+  fields.thread_node = types.maybe_field("task_struct.thread_node");
+  fields.thread_group = types.maybe_field("task_struct.thread_group");
+  fields.rq_idle = types.maybe_field("rq.idle");
   return fields;
 }
 

@@ -279,6 +279,20 @@ Result<Field> Types::field(std::string_view path) const {
   return Field{*start, *bytes};
 }
 
+std::optional<Field> Types::maybe_field(std::string_view path) const {
+  const auto found = field(path);
+  return found ? std::optional(*found) : std::nullopt;
+}
+
+Result<void> Types::fill(std::initializer_list<std::pair<std::string_view, Field*>> needed) const {
+  for (const auto& [path, into] : needed) {
+    const auto found = field(path);
+    if (!found) return fail(found.error());
+    *into = *found;
+  }
+  return {};
+}
+
 Result<std::uint64_t> Types::size(std::string_view path) const {
   std::uint32_t id = 0;
   if (path.find('.') == path.npos) {

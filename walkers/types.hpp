@@ -11,11 +11,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -48,6 +50,12 @@ class Types {
 
   // Offset and size together. Errors as of both.
   Result<Field> field(std::string_view path) const;
+
+  // The same of a member that not every kernel has.
+  std::optional<Field> maybe_field(std::string_view path) const;
+
+  // The members that a walker cannot do without. Error: that of the first which is not there.
+  Result<void> fill(std::initializer_list<std::pair<std::string_view, Field*>> needed) const;
 
   // Bytes of a struct or union by name ("task_struct"), or of the member a path ends in ("task_struct.comm": 16).
   Result<std::uint64_t> size(std::string_view path) const;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <utility>
 
@@ -28,24 +27,20 @@ constexpr OrcEntry kAtNull{
 Result<Unwinder::Fields> Unwinder::Fields::resolve(const Kernel& kernel) {
   const Types& types = kernel.types();
   Fields fields{};
-  const std::array<std::pair<std::string_view, Field*>, 13> needed = {{{"task_struct.stack", &fields.stack},
-                                                                       {"task_struct.thread.sp", &fields.thread_sp},
-                                                                       {"inactive_task_frame.bp", &fields.frame_bp},
-                                                                       {"inactive_task_frame.ret_addr", &fields.frame_ip},
-                                                                       {"pt_regs.ip", &fields.ip},
-                                                                       {"pt_regs.cs", &fields.cs},
-                                                                       {"pt_regs.sp", &fields.sp},
-                                                                       {"pt_regs.bp", &fields.bp},
-                                                                       {"pt_regs.ax", &fields.ax},
-                                                                       {"pt_regs.dx", &fields.dx},
-                                                                       {"pt_regs.di", &fields.di},
-                                                                       {"pt_regs.r10", &fields.r10},
-                                                                       {"pt_regs.r13", &fields.r13}}};
-  for (const auto& [path, field] : needed) {
-    const auto found = types.field(path);
-    if (!found) return fail(found.error());
-    *field = *found;
-  }
+  const auto filled = types.fill({{"task_struct.stack", &fields.stack},
+                                  {"task_struct.thread.sp", &fields.thread_sp},
+                                  {"inactive_task_frame.bp", &fields.frame_bp},
+                                  {"inactive_task_frame.ret_addr", &fields.frame_ip},
+                                  {"pt_regs.ip", &fields.ip},
+                                  {"pt_regs.cs", &fields.cs},
+                                  {"pt_regs.sp", &fields.sp},
+                                  {"pt_regs.bp", &fields.bp},
+                                  {"pt_regs.ax", &fields.ax},
+                                  {"pt_regs.dx", &fields.dx},
+                                  {"pt_regs.di", &fields.di},
+                                  {"pt_regs.r10", &fields.r10},
+                                  {"pt_regs.r13", &fields.r13}});
+  if (!filled) return fail(filled.error());
   const auto frame_bytes = types.size("inactive_task_frame");
   const auto regs_bytes = types.size("pt_regs");
   if (!frame_bytes) return fail(frame_bytes.error());
@@ -62,16 +57,12 @@ Result<Unwinder::Fields> Unwinder::Fields::resolve(const Kernel& kernel) {
   std::uint64_t bytes = between("__start_init_stack", "__end_init_stack");
   if (bytes == 0) bytes = between("__start_init_task", "__end_init_task");  // their names up to 6.9
   fields.thread_bytes = std::has_single_bit(bytes) && bytes >= kPageBytes && bytes <= 64 * kPageBytes ? bytes : kDefaultStack;
-  const auto optional = [&](std::string_view path) {
-    const auto found = types.field(path);
-    return found ? std::optional(*found) : std::nullopt;
-  };
   const std::uint64_t irq_bytes = types.size("irq_stack").value_or(kDefaultStack);
   fields.irq_bytes = irq_bytes <= 64 * kPageBytes ? irq_bytes : kDefaultStack;
-  fields.hot_irq_stack = optional("pcpu_hot.hardirq_stack_ptr");
+  fields.hot_irq_stack = types.maybe_field("pcpu_hot.hardirq_stack_ptr");
   for (const char* name : {"DF", "NMI", "DB", "MCE", "VC", "VC2"})
-    if (const auto stack = optional(fmt::format("cea_exception_stacks.{}_stack", name))) fields.exception_stacks.push_back(*stack);
-  fields.entry_stack = optional("cpu_entry_area.entry_stack_page");
+    if (const auto stack = types.maybe_field(fmt::format("cea_exception_stacks.{}_stack", name))) fields.exception_stacks.push_back(*stack);
+  fields.entry_stack = types.maybe_field("cpu_entry_area.entry_stack_page");
   fields.entry_area_bytes = types.size("cpu_entry_area").value_or(0);
   return fields;
 }

@@ -29,13 +29,8 @@ struct Fields {
 
   static Result<Fields> resolve(const Types& types) {
     Fields fields{};
-    const std::array<std::pair<const char*, Field*>, 3> needed = {
-        {{"xarray.xa_head", &fields.head}, {"xa_node.shift", &fields.shift}, {"xa_node.slots", &fields.slots}}};
-    for (const auto& [path, field] : needed) {
-      const auto found = types.field(path);
-      if (!found) return fail(found.error());
-      *field = *found;
-    }
+    const auto filled = types.fill({{"xarray.xa_head", &fields.head}, {"xa_node.shift", &fields.shift}, {"xa_node.slots", &fields.slots}});
+    if (!filled) return fail(filled.error());
     if (fields.slots.bytes != 8u << kChunkShift)
       return fail(fmt::format("xa_node.slots has {} bytes, not the {} of 64 slots", fields.slots.bytes, 8 << kChunkShift));
     return fields;

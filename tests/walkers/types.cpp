@@ -54,6 +54,13 @@ BOOST_AUTO_TEST_CASE(resolves_paths_through_structs_typedefs_and_anonymous_membe
   BOOST_TEST(types.offset("outer.b").value() == 56u);
   BOOST_TEST(types.size("outer").value() == 64u);
   BOOST_TEST(types.size("outer.nested").value() == 16u);
+  BOOST_TEST(types.maybe_field("outer.nested.b")->offset == 16u);
+  BOOST_TEST(!types.maybe_field("outer.none").has_value());
+  Field nested, first;
+  BOOST_TEST(types.fill({{"outer.nested", &nested}, {"outer.first", &first}}).has_value());
+  BOOST_TEST(nested.bytes == 16u);
+  BOOST_TEST(first.bytes == 1u);
+  BOOST_TEST(!types.fill({{"outer.nested", &nested}, {"outer.none", &first}}).has_value());
   BOOST_TEST(types.field("outer.right.b").value().bytes == 8u);
   BOOST_TEST(types.has("outer.left"));
   BOOST_TEST(!types.has("outer.middle"));

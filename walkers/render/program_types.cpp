@@ -10,23 +10,15 @@ namespace {
 constexpr std::size_t kMaxTables = 512;
 constexpr std::size_t kMaxTotalBytes = std::size_t{128} << 20;
 
-std::optional<Field> optional_field(const Types& types, std::string_view path) {
-  const auto field = types.field(path);
-  return field ? std::optional(*field) : std::nullopt;
-}
-
 }  // namespace
 
 ProgramTypes::ProgramTypes(const Kernel& kernel)
     : types_(kernel.shared_types()), kernel_(TypeTable::of_kernel(types_)), layout_([this]() -> Result<Layout> {
         Layout layout;
-        for (const auto& [path, field] : {std::pair("btf.data", &layout.data), std::pair("btf.data_size", &layout.data_size)}) {
-          const auto found = types_->field(path);
-          if (!found) return fail(found.error());
-          *field = *found;
-        }
-        layout.base_btf = optional_field(*types_, "btf.base_btf");
-        layout.name = optional_field(*types_, "btf.name");
+        const auto filled = types_->fill({{"btf.data", &layout.data}, {"btf.data_size", &layout.data_size}});
+        if (!filled) return fail(filled.error());
+        layout.base_btf = types_->maybe_field("btf.base_btf");
+        layout.name = types_->maybe_field("btf.name");
         return layout;
       }()) {}
 
