@@ -197,6 +197,11 @@ void Writer::string(std::string_view text) {
   out_.insert(out_.end(), bytes.begin(), bytes.end());
 }
 
+void Writer::blob(std::span<const std::byte> bytes) {
+  u32(static_cast<std::uint32_t>(bytes.size()));
+  out_.insert(out_.end(), bytes.begin(), bytes.end());
+}
+
 std::uint64_t Reader::number(std::size_t bytes) {
   if (!ok_ || data_.size() < bytes) {
     ok_ = false;
@@ -217,6 +222,17 @@ std::string Reader::string(std::size_t max_bytes) {
   std::string text(reinterpret_cast<const char*>(data_.data()), length);
   data_ = data_.subspan(length);
   return text;
+}
+
+std::vector<std::byte> Reader::blob(std::size_t max_bytes) {
+  const std::size_t length = u32();
+  if (!ok_ || length > max_bytes || length > data_.size()) {
+    ok_ = false;
+    return {};
+  }
+  std::vector<std::byte> bytes(data_.begin(), data_.begin() + static_cast<std::ptrdiff_t>(length));
+  data_ = data_.subspan(length);
+  return bytes;
 }
 
 void encode(const Hello& hello, std::vector<std::byte>& out) {

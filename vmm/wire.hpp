@@ -157,6 +157,8 @@ class Writer {
   void u64(std::uint64_t value) { number(value, 8); }
   // Cut after 65535 bytes.
   void string(std::string_view text);
+  // A u32 length and that many bytes.
+  void blob(std::span<const std::byte> bytes);
 
  private:
   void number(std::uint64_t value, int bytes);
@@ -172,6 +174,7 @@ class Reader {
   std::uint32_t u32() { return static_cast<std::uint32_t>(number(4)); }
   std::uint64_t u64() { return number(8); }
   std::string string(std::size_t max_bytes);
+  std::vector<std::byte> blob(std::size_t max_bytes);
   bool ok() const { return ok_; }
   // Everything read, nothing left.
   bool complete() const { return ok_ && data_.empty(); }
