@@ -202,6 +202,13 @@ Result<Kernel> Kernel::open(const Memory& memory, const OpenOptions& options) {
                           scan.truncated ? " (not all looked at: too many look-alikes)" : "", join(rejected)));
 }
 
+std::optional<Kernel> Kernel::over(const Memory& memory) const {
+  if (!paged_) return std::nullopt;
+  Kernel other(*this);
+  other.paged_.emplace(memory, PageTables(memory, paged_->tables().root(), paged_->tables().five_levels()));
+  return other;
+}
+
 Result<void> Kernel::validate() const {
   const auto btf = symbols().find("__start_BTF");
   const auto magic = btf ? memory().get<std::uint16_t>(*btf) : std::nullopt;

@@ -70,6 +70,10 @@ class Kernel {
   // for, so it is given. Of the options `previous` counts.
   static Result<Kernel> open(const KernelMemory& memory, VmCoreInfo info, const OpenOptions& options = {});
 
+  // The same kernel at another instant, through another memory of the same guest that outlives it: nothing is proven again. Nothing where
+  // bytes come by virtual address.
+  std::optional<Kernel> over(const Memory& memory) const;
+
   const VmCoreInfo& info() const { return info_; }
   const Symbols& symbols() const { return tables_->symbols; }
   const Types& types() const { return tables_->types; }

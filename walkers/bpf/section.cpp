@@ -67,6 +67,16 @@ std::vector<Variable> variables_of(const Section& section, std::string_view stru
   return found;
 }
 
+std::optional<std::uint64_t> variable_offset(const render::TypeTable& types, std::uint32_t section_id, std::string_view variable) {
+  const auto* datasec = types.type(section_id);
+  if (datasec == nullptr || !btf_is_datasec(datasec)) return std::nullopt;
+  for (std::uint32_t i = 0; i < btf_vlen(datasec); ++i) {
+    const auto& place = btf_var_secinfos(datasec)[i];
+    if (types.name_of(place.type) == variable) return place.offset;
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint32_t> member_offset(const render::TypeTable& types, std::uint32_t struct_id, std::string_view member) {
   std::uint32_t visits = 0;
   const auto bits = find_bits(types, struct_id, member, 0, visits);

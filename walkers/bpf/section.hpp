@@ -29,6 +29,9 @@ struct Variable {
 // The variables whose type, behind typedefs and qualifiers, is the struct of that name.
 std::vector<Variable> variables_of(const Section& section, std::string_view struct_name);
 
+// Where in a section, a BTF_KIND_DATASEC, the variable of that name lies.
+std::optional<std::uint64_t> variable_offset(const render::TypeTable& types, std::uint32_t section_id, std::string_view variable);
+
 // Bytes from the start of a struct, or union, to a member, which may stand in an anonymous struct of it. Nothing for a bit-field.
 std::optional<std::uint32_t> member_offset(const render::TypeTable& types, std::uint32_t struct_id, std::string_view member);
 
