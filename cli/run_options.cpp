@@ -163,26 +163,6 @@ Result<> split_words(std::vector<std::string>& args, RunOptions& options) {
   return {};
 }
 
-Result<nanoseconds> parse_duration(const std::string& text) {
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  const std::string_view unit = end;
-  const double scale = unit.empty() || unit == "s" ? 1
-                       : unit == "ms"              ? 1e-3
-                       : unit == "us"              ? 1e-6
-                       : unit == "m"               ? 60
-                       : unit == "h"               ? 3600
-                                                   : 0;
-  if (end == text.c_str() || scale == 0 || !std::isfinite(number) || number < 0 || number * scale > 1e9)
-    return fail("'" + text + "' is no time: write for example 250ms, 30s, 5m or 1h");
-  return nanoseconds(static_cast<std::int64_t>(number * scale * 1e9));
-}
-
-std::string format_duration(nanoseconds duration) {
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
-  return ms % 1000 == 0 ? fmt::format("{}s", ms / 1000) : fmt::format("{}ms", ms);
-}
-
 Result<> check(const RunOptions& options) {
   if (options.cpus == 0 || options.cpus > 254) return fail(fmt::format("--cpus {}: 1 to 254 are possible", options.cpus));
   if (options.memory_mib < 64 || options.memory_mib > (1u << 20))

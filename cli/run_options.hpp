@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/duration.hpp"
 #include "base/result.hpp"
 
 namespace CLI {
@@ -59,10 +60,6 @@ void add_run_flags(CLI::App& app, RunOptions& options);
 // `--scheduler BIN [ARGS...]` ends at the next flag of `run` or at `--`; everything behind `--` is COMMAND. Cuts both out of `args`
 // (the words after `floe run`), which a flag parser can then take.
 Result<> split_words(std::vector<std::string>& args, RunOptions& options);
-
-// "250ms", "30s", "5m", "1h", or a bare number of seconds. Errors name the text.
-Result<std::chrono::nanoseconds> parse_duration(const std::string& text);
-std::string format_duration(std::chrono::nanoseconds duration);
 
 // What does not depend on the host: ranges and contradictions. The error names the flag.
 Result<> check(const RunOptions& options);

@@ -128,19 +128,9 @@ Result<> check_path(const std::string& path) {
   return {};
 }
 
-// "a/b": it must stay below the root of the cgroups.
 Result<> check_cgroup(const std::string& path) {
-  const auto refused = [&path] {
-    return fail("cgroup '" + std::string(cut_text(path, 80)) + "': not a path like a/b below the guest's cgroup root");
-  };
-  if (path.size() > ControlRequest::kMaxPath || path.find('\0') != path.npos) return refused();
-  for (std::string_view rest = path; !rest.empty();) {
-    const std::size_t slash = rest.find('/');
-    const std::string_view name = rest.substr(0, slash);
-    if (name.empty() || name == "." || name == ".." || slash + 1 == rest.size()) return refused();
-    rest.remove_prefix(slash == rest.npos ? rest.size() : slash + 1);
-  }
-  return {};
+  if (is_cgroup_path(path)) return {};
+  return fail("cgroup '" + std::string(cut_text(path, 80)) + "': not a path like a/b below the guest's cgroup root");
 }
 
 Result<> check_words(const std::vector<std::string>& words, const char* what) {
@@ -156,7 +146,7 @@ Result<> check_words(const std::vector<std::string>& words, const char* what) {
 
 struct ActionCheck {
   Result<> operator()(const StartProcess& action) const {
-    if (action.process == 0) return fail("process 0");
+    if (action.process < kFirstProcess) return fail("process " + std::to_string(action.process) + " is reserved");
     if (action.role != StartProcess::Role::kScheduler && action.role != StartProcess::Role::kWorkload) return fail("an unknown role");
     if (action.argv.empty() || action.argv.front().empty()) return fail("no program is named");
     if (auto r = check_words(action.argv, "argv"); !r) return r;
@@ -203,6 +193,16 @@ Result<> check(const ControlRequest& request) {
 }
 
 }  // namespace
+
+bool is_cgroup_path(std::string_view path) {
+  if (path.size() > ControlRequest::kMaxPath || path.find('\0') != path.npos || path.ends_with('/')) return false;
+  while (!path.empty()) {
+    const std::string_view name = path.substr(0, path.find('/'));
+    if (name.empty() || name == "." || name == "..") return false;
+    path.remove_prefix(std::min(path.size(), name.size() + 1));
+  }
+  return true;
+}
 
 std::optional<std::vector<std::uint32_t>> parse_cpu_list(std::string_view list) {
   std::vector<std::uint32_t> cpus;

@@ -153,10 +153,14 @@ std::optional<KernelOpReply> decode_kernel_op_reply(std::span<const std::byte> p
 
 // --- What init does for a scenario
 
+// Numbers of processes that no CTRQ started: the scheduler and the command of the run. Their ends are told too.
+inline constexpr std::uint32_t kRunScheduler = 1, kRunCommand = 2;
+inline constexpr std::uint32_t kFirstProcess = 16;  // of those that CTRQ starts
+
 struct StartProcess {
   enum class Role : std::uint8_t { kScheduler = 1, kWorkload = 2 };  // whose output it is
 
-  std::uint32_t process = 0;  // the host's number for it, never 0: of no other process while this one's end is not told
+  std::uint32_t process = 0;  // the host's number for it, from kFirstProcess on: of no other process while this one's end is not told
   Role role = Role::kWorkload;
   std::vector<std::string> argv;         // argv[0] is searched in PATH when it has no slash
   std::vector<std::string> environment;  // NAME=value, over those of the run
@@ -239,6 +243,8 @@ std::optional<ControlReply> decode_control_reply(std::span<const std::byte> payl
 std::vector<std::byte> encode(const ProcessEnd& end);
 std::optional<ProcessEnd> decode_process_end(std::span<const std::byte> payload);
 
+// Whether this is a path like a/b: it stays below the root of the cgroups. The root itself is "".
+bool is_cgroup_path(std::string_view path);
 // Whether `list` is a list of CPUs as the kernel writes them ("0-3,5"); the numbers in ascending order. At most CPU 4095.
 std::optional<std::vector<std::uint32_t>> parse_cpu_list(std::string_view list);
 

@@ -26,17 +26,6 @@ using Words = std::vector<std::string>;
 
 BOOST_AUTO_TEST_SUITE(run_options)
 
-BOOST_AUTO_TEST_CASE(times_have_units_and_bad_ones_are_named) {
-  BOOST_TEST((parse_duration("250ms").value() == 250ms));
-  BOOST_TEST((parse_duration("30").value() == 30s));
-  BOOST_TEST((parse_duration("1.5m").value() == 90s));
-  for (const char* bad : {"", "soon", "3x", "-1s", "1e300s", "nan"}) {
-    const auto result = parse_duration(bad);
-    BOOST_REQUIRE(!result);
-    BOOST_TEST(result.error().message.find(bad) != std::string::npos);
-  }
-}
-
 BOOST_AUTO_TEST_CASE(a_scheduler_takes_its_words_up_to_the_next_flag_of_floe) {
   const RunOptions options =
       parsed({"--cpus", "4", "--scheduler", "scx_simple", "-f", "--slice", "20", "--memory", "1024", "--", "make", "--cpus", "8"});

@@ -31,7 +31,7 @@ KernelOpRequest kernel_op() {
 
 std::vector<ControlRequest> control_requests() {
   StartProcess start;
-  start.process = 3;
+  start.process = kFirstProcess;
   start.role = StartProcess::Role::kScheduler;
   start.argv = {"/bin/scx", "-v", ""};
   start.environment = {"A=", "B=x=y"};
@@ -196,6 +196,7 @@ BOOST_AUTO_TEST_CASE(a_control_request_out_of_bounds_is_named) {
     return refusal(action);
   };
   BOOST_TEST(start([](auto&) {}).empty());
+  BOOST_TEST(contains(start([](auto& a) { a.process = kRunCommand; }), "process 2 is reserved"));
   BOOST_TEST(contains(start([](auto& a) { a.argv.clear(); }), "no program is named"));
   BOOST_TEST(contains(start([](auto& a) { a.environment = {"=x"}; }), "'=x' is not NAME=value"));
   BOOST_TEST(contains(start([](auto& a) { a.nice = 20; }), "nice 20"));
