@@ -4,6 +4,7 @@
 
 #include "base/file.hpp"
 #include "freeze/dump/collect.hpp"
+#include "freeze/dump/vcpu_perf.hpp"
 #include "walkers/bpf/casts.hpp"
 
 namespace floe::cli {
@@ -36,10 +37,13 @@ Result<freeze::dump::Report> report_of(const MemorySource& source, const ReportO
     collect.capture.sequence = snapshot->meta().sequence;
     collect.capture.tick = snapshot->meta().tick;
     collect.capture.guest_clock_ns = snapshot->meta().guest_clock_ns;
+    auto perf = freeze::dump::vcpu_perf_of(snapshot->machine());
+    collect.vcpu_perf = std::move(perf.by_vcpu);
+    collect.vcpu_perf_unavailable = std::move(perf.unavailable);
   } else {
     collect.capture.source = source.live() ? "kcore" : "core";
+    collect.vcpu_perf_unavailable = "counted in a run only";
   }
-  collect.vcpu_perf_unavailable = "counted in a run only";
   auto report = freeze::dump::collect(*kernel, collect);
   for (const std::string& problem : source.problems()) report.reasons.push_back({"memory", problem});
   return report;

@@ -81,6 +81,11 @@ void Vcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+pid_t Vcpu::thread_id() const {
+  thread_id_.wait(0);
+  return thread_id_.load();
+}
+
 // Registers are synced only by the run that the kick ends: for each exit it would be too dear.
 void Vcpu::request_exit() {
   if (syncs_registers_) __atomic_store_n(&run_->kvm_valid_regs, kSynced, __ATOMIC_RELAXED);
@@ -99,6 +104,8 @@ std::chrono::nanoseconds Vcpu::cpu_time() {
 }
 
 void Vcpu::run() {
+  thread_id_.store(::gettid());
+  thread_id_.notify_all();
   while (!gate_.stopping()) {
     const std::uint32_t epoch = gate_.epoch();
     if (Gate::frozen(epoch))

@@ -75,6 +75,8 @@ class Vcpu {
 
   void start(std::function<void(const VcpuEvent&)> on_event);
   void join();
+  // Once started. The kernel's id of the vCPU's thread.
+  pid_t thread_id() const;
 
   // Coordinator: make the vCPU come to the gate. request_exit() for all vCPUs first, then signal() for all.
   void request_exit();
@@ -125,6 +127,7 @@ class Vcpu {
   std::atomic<bool> ended_{false};
   std::function<void(const VcpuEvent&)> on_event_;
   Counters counters_;
+  std::atomic<pid_t> thread_id_{0};
   std::thread thread_;
 };
 

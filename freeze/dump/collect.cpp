@@ -8,6 +8,7 @@
 
 #include "freeze/dump/collect_stacks.hpp"
 #include "freeze/dump/reasons.hpp"
+#include "freeze/event_timeline.hpp"
 #include "walkers/bpf/dump.hpp"
 #include "walkers/cpu_time.hpp"
 #include "walkers/numa.hpp"
@@ -233,7 +234,10 @@ class Collector {
   void events() {
     report_.event_counter_timeline = options_.events;
     if (!events_) return;
-    if (!report_.event_counter_timeline.empty()) events_->elapsed_ms = report_.event_counter_timeline.back().elapsed_ms;
+    if (options_.capture.guest_clock_ns)
+      events_->elapsed_ms = elapsed_ms(*options_.capture.guest_clock_ns);
+    else if (!report_.event_counter_timeline.empty())
+      events_->elapsed_ms = report_.event_counter_timeline.back().elapsed_ms;
     report_.event_counter_timeline.push_back(*events_);
   }
 

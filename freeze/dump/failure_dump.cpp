@@ -4,6 +4,7 @@
 
 #include "freeze/core_export.hpp"
 #include "freeze/dump/collect.hpp"
+#include "freeze/dump/vcpu_perf.hpp"
 #include "freeze/snapshot_memory.hpp"
 
 namespace floe::freeze::dump {
@@ -52,8 +53,11 @@ Result<Report> report_of(const SnapshotView& view, const FailureSource& source) 
   options.capture.tick = view.meta().tick;
   options.capture.realtime_ns = view.meta().realtime_ns;
   options.capture.guest_clock_ns = view.meta().guest_clock_ns;
+  if (source.events != nullptr) options.events = source.events->before(view.meta().sequence);
   for (const auto& vcpu : view.machine().vcpus) options.cpus.push_back(registers_of(vcpu));
-  options.vcpu_perf_unavailable = "not counted";
+  auto perf = vcpu_perf_of(view.machine());
+  options.vcpu_perf = std::move(perf.by_vcpu);
+  options.vcpu_perf_unavailable = std::move(perf.unavailable);
   return collect(*kernel, options);
 }
 

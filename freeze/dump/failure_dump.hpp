@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "freeze/dump/model.hpp"
+#include "freeze/event_timeline.hpp"
 #include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_ring.hpp"
 #include "walkers/bpf/casts.hpp"
@@ -31,6 +32,7 @@ struct FailureSource {
   const RamLayout* layout = nullptr;
   const walkers::Kernel* kernel = nullptr;                       // opened from the same guest: lends its tables; may be null
   const walkers::bpf::CastAnalysis* casts = nullptr;             // of the scheduler's executable; may be null
+  const EventTimeline* events = nullptr;                         // what earlier snapshots counted; may be null
   std::chrono::nanoseconds deadline = std::chrono::seconds(10);  // for each
 };
 

@@ -144,6 +144,8 @@ BOOST_AUTO_TEST_CASE(the_counters_of_this_instant_stand_behind_earlier_samples) 
   BOOST_REQUIRE(report.event_counter_timeline.size() == 3u);
   BOOST_TEST(report.event_counter_timeline[2].dispatch_keep_last == 5);
   BOOST_TEST(report.event_counter_timeline[2].elapsed_ms == 2000u);
+  options.capture.guest_clock_ns = 3'500'000'000;
+  BOOST_TEST(report_of(guest.guest, options).event_counter_timeline[2].elapsed_ms == 3500u);
 }
 
 BOOST_AUTO_TEST_CASE(a_scheduler_s_maps_are_in_the_report) {

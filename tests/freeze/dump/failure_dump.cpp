@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "freeze/snapshot_memory.hpp"
 #include "tests/walkers/synthetic/scx.hpp"
 
 using namespace floe;
@@ -147,6 +148,29 @@ BOOST_AUTO_TEST_CASE(without_an_earlier_snapshot_the_late_one_is_the_main_one) {
   BOOST_TEST(made.main.exit_info->dump == "its dump");
   BOOST_TEST(!says_that_the_exit_is_later(made.main));
   BOOST_TEST(!made.late);
+}
+
+BOOST_AUTO_TEST_CASE(each_snapshot_s_dump_has_what_was_counted_before_it) {
+  Run run;
+  run.guest.attach("mine");
+  EventTimeline timeline;
+  std::vector<SnapshotView> views;
+  for (const int kept_last : {4, 5}) {
+    run.guest.add_event(0, "SCX_EV_DISPATCH_KEEP_LAST", kept_last);
+    views.push_back(run.snapshot());
+    const RingMemory memory(views.back(), run.layout);
+    timeline.look(walkers::Kernel::open(memory, {}).value(), views.back().meta(), walkers::WalkBudget(10'000));
+  }
+  FailureSource source;
+  source.layout = &run.layout;
+  source.events = &timeline;
+  for (std::size_t n = 0; n < views.size(); ++n) {
+    const auto report = report_of(views[n], source).value();
+    BOOST_REQUIRE(report.event_counter_timeline.size() == n + 1);
+    BOOST_TEST(report.event_counter_timeline.front().dispatch_keep_last == 4);
+    BOOST_TEST(report.event_counter_timeline.back().dispatch_keep_last == (n == 0 ? 4 : 5));
+    BOOST_TEST(report.vcpu_perf_unavailable.value() == "not counted");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_a_placeholder_beside_the_other) {
