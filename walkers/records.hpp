@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace floe::walkers {
 
@@ -41,6 +42,7 @@ struct TaskDetails {
   std::optional<std::string> state;  // as /proc/PID/stat shows it: R S D ...
   std::optional<std::uint32_t> cpu;
   std::optional<std::uint64_t> sum_exec_runtime;
+  std::optional<std::uint32_t> policy;  // SCHED_*: 0 other, 1 fifo, 2 rr, 3 batch, 5 idle, 6 deadline, 7 ext
   std::optional<std::uint64_t> scx_flags;
   std::optional<std::uint64_t> scx_dsq_id;  // of the DSQ it sits on
   std::optional<std::uint64_t> scx_ops_state;
@@ -48,6 +50,7 @@ struct TaskDetails {
   std::optional<std::uint64_t> scx_dsq_vtime;
   std::optional<std::uint64_t> runnable_at;           // jiffies
   std::optional<std::uint64_t> runnable_age_jiffies;  // of a task on a runnable list
+  std::vector<std::int32_t> ns_pids;                  // its pid in each pid namespace it is in below the initial one, outermost first
 };
 
 struct PerCpuTime {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 #include <utility>
@@ -15,12 +16,13 @@ namespace floe::walkers {
 namespace {
 
 constexpr std::size_t kMaxProblems = 32;
+constexpr std::uint64_t kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
 
 // Members of task_struct; those of sched_ext_entity as they lie in it.
 struct TaskFields {
   Field pid, tgid, comm, state, exit_state, prio, static_prio, normal_prio, rt_priority, sched_class, real_parent, group_leader, signal;
   Field nvcsw, nivcsw, utime, stime;
-  std::optional<Field> core_cookie, sum_exec_runtime;
+  std::optional<Field> core_cookie, sum_exec_runtime, policy, thread_pid;
   std::optional<Field> weight, flags, dsq, ops_state, slice, dsq_vtime, runnable_at;
 };
 
@@ -29,14 +31,20 @@ struct SignalFields {
   std::optional<Field> pid_number;  // pid.numbers[0].nr: in the initial namespace
 };
 
+// struct pid of a task, with a number per namespace.
+struct PidFields {
+  std::optional<Field> level, number;  // numbers[0].nr
+  std::uint64_t stride = 0;
+};
+
 template <class Each>
 void each_field(TaskFields& fields, const Each& each) {
   for (Field* field : {&fields.pid, &fields.tgid, &fields.comm, &fields.state, &fields.exit_state, &fields.prio, &fields.static_prio,
                        &fields.normal_prio, &fields.rt_priority, &fields.sched_class, &fields.real_parent, &fields.group_leader,
                        &fields.signal, &fields.nvcsw, &fields.nivcsw, &fields.utime, &fields.stime})
     each(*field);
-  for (std::optional<Field>* field : {&fields.core_cookie, &fields.sum_exec_runtime, &fields.weight, &fields.flags, &fields.dsq,
-                                      &fields.ops_state, &fields.slice, &fields.dsq_vtime, &fields.runnable_at})
+  for (std::optional<Field>* field : {&fields.core_cookie, &fields.sum_exec_runtime, &fields.policy, &fields.thread_pid, &fields.weight,
+                                      &fields.flags, &fields.dsq, &fields.ops_state, &fields.slice, &fields.dsq_vtime, &fields.runnable_at})
     if (*field) each(**field);
 }
 
@@ -66,6 +74,8 @@ Result<TaskFields> task_fields(const Types& types, const scx::Layout& layout) {
 
   fields.core_cookie = types.maybe_field("task_struct.core_cookie");
   fields.sum_exec_runtime = types.maybe_field("task_struct.se.sum_exec_runtime");
+  fields.policy = types.maybe_field("task_struct.policy");
+  fields.thread_pid = types.maybe_field("task_struct.thread_pid");
   if (!layout.task || !layout.entity) return fields;
   const auto within = [&](const Field& member) { return Field{layout.task->scx.offset + member.offset, member.bytes}; };
   fields.weight = within(layout.entity->weight);
@@ -90,6 +100,11 @@ SignalFields signal_fields(const Types& types) {
           .utime = types.maybe_field("signal_struct.utime"),
           .stime = types.maybe_field("signal_struct.stime"),
           .pid_number = types.maybe_field("pid.numbers[0].nr")};
+}
+
+PidFields pid_fields(const Types& types) {
+  return {
+      .level = types.maybe_field("pid.level"), .number = types.maybe_field("pid.numbers[0].nr"), .stride = types.size("upid").value_or(0)};
 }
 
 StructBlock block_of(TaskFields fields) {
@@ -129,6 +144,7 @@ class DetailWalk {
         scx_(kernel, layout, budget),
         fields_(fields),
         signal_fields_(signal_fields(kernel.types())),
+        pid_fields_(pid_fields(kernel.types())),
         task_(block_of(fields)),
         signal_(block_of(signal_fields_)),
         classes_(kernel.symbols()),
@@ -205,6 +221,7 @@ class DetailWalk {
     add_family(details);
     add_scheduling(details);
     add_signal(details);
+    add_namespaces(details);
     add_scx(details);
     if (const auto slow = slow_.find(address.value); slow != slow_.end()) details.lock_slowpath_match = std::string(slow->second);
     result_.tasks.push_back(std::move(details));
@@ -242,6 +259,7 @@ class DetailWalk {
     details.stime = number(fields_.stime);
     details.core_cookie = task_.as<std::uint64_t>(fields_.core_cookie);
     details.sum_exec_runtime = task_.as<std::uint64_t>(fields_.sum_exec_runtime);
+    details.policy = task_.as<std::uint32_t>(fields_.policy);
     const auto pointer = task_.number(fields_.sched_class);
     if (!pointer) return;
     details.sched_class = classes_.name(*pointer);
@@ -275,6 +293,18 @@ class DetailWalk {
     return number ? std::optional(static_cast<std::int32_t>(*number)) : std::nullopt;
   }
 
+  // thread_pid is null once the task is unhashed.
+  void add_namespaces(TaskDetails& details) {
+    if (!fields_.thread_pid || !pid_fields_.level || !pid_fields_.number || pid_fields_.stride == 0) return;
+    const auto pid = task_.pointer(*fields_.thread_pid);
+    const auto level = pid ? memory_.get_number(*pid, *pid_fields_.level) : std::nullopt;
+    for (std::uint64_t depth = 1; level && depth <= std::min(*level, kMaxPidLevel); ++depth) {
+      const auto number = memory_.get_number(*pid + depth * pid_fields_.stride, *pid_fields_.number);
+      if (!number) return problem(fmt::format("the numbers of pid {} at {:#x} are not readable", details.pid, pid->value));
+      details.ns_pids.push_back(static_cast<std::int32_t>(*number));
+    }
+  }
+
   void add_scx(TaskDetails& details) {
     details.weight = task_.as<std::uint32_t>(fields_.weight).value_or(0);
     details.scx_flags = task_.as<std::uint64_t>(fields_.flags);
@@ -293,6 +323,7 @@ class DetailWalk {
   scx::Walk scx_;
   TaskFields fields_;
   SignalFields signal_fields_;
+  PidFields pid_fields_;
   StructBlock task_;
   StructBlock signal_;
   Kva signal_at_;

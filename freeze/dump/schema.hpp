@@ -180,7 +180,8 @@ struct Fields<b::ScxStatic> {
 template <>
 struct Fields<b::ProgRuntimeStats> {
   static constexpr auto list = std::tuple(always("name", &b::ProgRuntimeStats::name), always("cnt", &b::ProgRuntimeStats::cnt),
-                                          always("nsecs", &b::ProgRuntimeStats::nsecs), always("misses", &b::ProgRuntimeStats::misses));
+                                          always("nsecs", &b::ProgRuntimeStats::nsecs), always("misses", &b::ProgRuntimeStats::misses),
+                                          omitted("id", &b::ProgRuntimeStats::id));
 };
 
 // --- the kernel at large ---
@@ -232,7 +233,7 @@ struct Fields<w::TaskDetails> {
       omitted("cpu", &T::cpu), omitted("sum_exec_runtime", &T::sum_exec_runtime), omitted("scx_flags", &T::scx_flags),
       omitted("scx_dsq_id", &T::scx_dsq_id), omitted("scx_ops_state", &T::scx_ops_state), omitted("scx_slice", &T::scx_slice),
       omitted("scx_dsq_vtime", &T::scx_dsq_vtime), omitted("runnable_at", &T::runnable_at),
-      omitted("runnable_age_jiffies", &T::runnable_age_jiffies));
+      omitted("runnable_age_jiffies", &T::runnable_age_jiffies), omitted("policy", &T::policy), omitted("ns_pids", &T::ns_pids));
 };
 
 // --- sched_ext ---

@@ -1,5 +1,6 @@
 // The part of a report's text that answers "what happened": exit, stuck task, queues, CPUs, stacks, the kernel's last words.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -168,6 +169,8 @@ std::optional<std::string> task_text(const Report& report, std::int32_t pid) {
     using T = std::remove_cvref_t<decltype(value)>;
     if constexpr (std::is_same_v<T, std::string>)
       out += fmt::format("\n  {:<22} {}", key, clean(value));
+    else if constexpr (requires { value.empty(); })
+      out += value.empty() ? "" : fmt::format("\n  {:<22} {}", key, fmt::join(value, " "));
     else
       out += fmt::format("\n  {:<22} {}", key, value);
   };

@@ -50,6 +50,7 @@ BOOST_AUTO_TEST_CASE(everything_of_a_task_is_told) {
   put("task_struct.stime", std::uint64_t{24});
   put("task_struct.se.sum_exec_runtime", std::uint64_t{25});
   put("task_struct.core_cookie", std::uint64_t{26});
+  put("task_struct.policy", std::uint32_t{7});
   const Kva signal(guest.get(task + kernel.offset("task_struct.signal")));
   kernel.put(signal + kernel.offset("signal_struct.nr_threads"), std::int32_t{3});
   kernel.put(signal + kernel.offset("signal_struct.utime"), std::uint64_t{31});
@@ -85,6 +86,8 @@ BOOST_AUTO_TEST_CASE(everything_of_a_task_is_told) {
   BOOST_TEST(details.stime == 24u);
   BOOST_TEST(details.sum_exec_runtime.value() == 25u);
   BOOST_TEST(details.core_cookie.value() == 26u);
+  BOOST_TEST(details.policy.value() == 7u);
+  BOOST_TEST(details.ns_pids.empty());
   BOOST_TEST(details.signal_utime.value() == 31u);
   BOOST_TEST(details.signal_nivcsw.value() == 32u);
   BOOST_TEST(details.sched_class.value() == "ext");
@@ -113,6 +116,31 @@ BOOST_AUTO_TEST_CASE(a_runnable_task_of_another_class_was_boosted_out) {
   BOOST_TEST(with_pid(table, 11).sched_class.value() == "rt");
   BOOST_TEST(with_pid(table, 11).pi_boosted_out_of_scx);
   BOOST_TEST(!with_pid(table, 12).pi_boosted_out_of_scx);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_has_a_number_in_each_pid_namespace_it_is_in) {
+  ScxGuest guest;
+  auto& kernel = guest.guest;
+  const Kva task = guest.add_task(11, "task");
+  const Kva pid = kernel.allocate(kPageBytes);
+  kernel.put(task + kernel.offset("task_struct.thread_pid"), pid.value);
+  const auto put_level = [&](std::uint32_t level) { kernel.put(pid + kernel.offset("pid.level"), level); };
+  for (const std::uint64_t depth : {0, 1, 2})
+    kernel.put(pid + kernel.offset("pid.numbers") + 16 * depth, static_cast<std::int32_t>(11 - 5 * depth));
+  put_level(0);
+  BOOST_TEST(with_pid(details_of(guest), 11).ns_pids.empty());
+  put_level(2);
+  const std::vector<std::int32_t> inner = {6, 1};
+  BOOST_TEST(with_pid(details_of(guest), 11).ns_pids == inner, boost::test_tools::per_element());
+  // A level that no kernel has.
+  put_level(~std::uint32_t{0});
+  BOOST_TEST(with_pid(details_of(guest), 11).ns_pids.size() == 32u);
+  // A pid whose numbers are not there.
+  kernel.put(task + kernel.offset("task_struct.thread_pid"), pid.value + kPageBytes - 16);
+  kernel.put(pid + (kPageBytes - 16) + kernel.offset("pid.level"), std::uint32_t{1});
+  const auto table = details_of(guest);
+  BOOST_TEST(with_pid(table, 11).ns_pids.empty());
+  BOOST_TEST(table.problem_count == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(a_class_that_is_none_is_absent) {

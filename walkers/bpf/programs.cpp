@@ -48,7 +48,7 @@ class ProgramReader {
     program.name = memory_.get_string(*aux, fields_.name).value_or("");
     program.used_maps = used_maps(*aux);
     if (program.type == kStructOpsProgram) program.implements = implemented(*aux);
-    if (const auto counters = memory_.get_pointer(address, fields_.stats)) program.stats = sum(*counters, program.name);
+    if (const auto counters = memory_.get_pointer(address, fields_.stats)) program.stats = sum(*counters, program);
     return program;
   }
 
@@ -74,10 +74,11 @@ class ProgramReader {
     return name == nullptr ? std::nullopt : std::optional<std::string>(name);
   }
 
-  std::optional<ProgRuntimeStats> sum(Kva counters, const std::string& name) const {
+  std::optional<ProgRuntimeStats> sum(Kva counters, const Program& program) const {
     if (!stats_) return std::nullopt;
     ProgRuntimeStats total;
-    total.name = name;
+    total.name = program.name;
+    total.id = program.id;
     bool any = false;
     for (const auto& offset : cpus_) {
       if (!offset) continue;

@@ -144,6 +144,7 @@ struct ProgRuntimeStats {
   std::uint64_t cnt = 0;
   std::uint64_t nsecs = 0;
   std::uint64_t misses = 0;
+  std::uint32_t id = 0;  // floe's own key: of the program
 };
 
 }  // namespace floe::walkers::bpf

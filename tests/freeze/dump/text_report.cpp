@@ -191,8 +191,11 @@ BOOST_AUTO_TEST_CASE(a_task_with_all_of_it) {
   BOOST_TEST(text->starts_with("task worker[41]\n  pid                    41\n"));
   BOOST_TEST(text->find("\n  sched_class            ext\n") != std::string::npos);
   BOOST_TEST(text->find("core_cookie") == std::string::npos);
+  BOOST_TEST(text->find("ns_pids") == std::string::npos);
   BOOST_TEST(text->find("\n  queued on              DSQ 0x2a (user)\n    __schedule+0x1") != std::string::npos);
   BOOST_TEST(!task_text(report, 42).has_value());
+  report.task_enrichments.back().ns_pids = {7, 1};
+  BOOST_TEST(task_text(report, 41)->find("\n  ns_pids                7 1\n") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_pair) {

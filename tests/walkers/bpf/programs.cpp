@@ -76,6 +76,7 @@ BOOST_AUTO_TEST_CASE(statistics_are_summed_over_cpus_and_do_not_overflow) {
   const auto sums = bpf::struct_ops_stats(find(guest).programs);
   BOOST_REQUIRE(sums.size() == 1u);
   BOOST_TEST(sums[0].name == "enqueue");
+  BOOST_TEST(sums[0].id == 1u);
   BOOST_TEST(sums[0].cnt == 12u);
   BOOST_TEST(sums[0].nsecs == ~std::uint64_t{0});
   BOOST_TEST(sums[0].misses == 3u);

@@ -54,7 +54,9 @@ void add_types(TypeWriter& w, const ScxSpec& spec) {
                 {"utime", w.u64, bits(448)},
                 {"stime", w.u64, bits(456)},
                 {"se", se, bits(464)},
-                {"core_cookie", w.u64, bits(472)}});
+                {"core_cookie", w.u64, bits(472)},
+                {"thread_pid", w.pointer, bits(480)},
+                {"policy", w.u32, bits(488)}});
   const int pids = w.array(w.pointer, 4);
   w.add_struct("signal_struct", 96,
                {{"nr_threads", w.s32, 0},
@@ -66,7 +68,7 @@ void add_types(TypeWriter& w, const ScxSpec& spec) {
                 {"stime", w.u64, bits(80)}});
   const int upid = w.add_struct("upid", 16, {{"nr", w.s32, 0}, {"ns", w.pointer, bits(8)}});
   const int numbers = w.array(upid, 0);
-  w.add_struct("pid", 16, {{"count", w.u32, 0}, {"numbers", numbers, bits(16)}});
+  w.add_struct("pid", 16, {{"count", w.u32, 0}, {"level", w.u32, bits(4)}, {"numbers", numbers, bits(16)}});
   const int hash_node = w.add_struct("rhash_head", 8, {{"next", w.pointer, 0}});
   const int dsq = spec.dsq_groups ? w.add_struct("scx_dispatch_q", 48,
                                                  {{"lock", w.u32, 0},
