@@ -134,11 +134,10 @@ Kva direct_map(const walkers::Kernel& kernel) {
 
 }  // namespace
 
-KernelOp::KernelOp(KernelOpRequest request, const LiveMemory& live, vmm::GuestRam& ram)
-    : request_(std::move(request)), live_(&live), ram_(&ram) {}
+KernelOp::KernelOp(KernelOpRequest request, vmm::GuestRam& ram) : request_(std::move(request)), ram_(&ram) {}
 
 KernelOp KernelOp::resolve(KernelOpRequest request, const walkers::Kernel& tables, const LiveMemory& live, vmm::GuestRam& ram) {
-  KernelOp op(std::move(request), live, ram);
+  KernelOp op(std::move(request), ram);
   const auto kernel = tables.over(live);
   if (!kernel) {
     op.unresolved_ = "the kernel's page tables are not known";

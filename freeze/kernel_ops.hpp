@@ -80,7 +80,7 @@ class KernelOp {
   };
   enum class Cause : std::uint8_t { none, unmapped, not_ram, condition };
 
-  KernelOp(KernelOpRequest request, const LiveMemory& live, vmm::GuestRam& ram);
+  KernelOp(KernelOpRequest request, vmm::GuestRam& ram);
   Result<Place> resolve(const KernelOpEntry& entry, const walkers::Kernel& kernel);
   Result<Place> resolve(const vmm::wire::TaskTarget& target, std::uint32_t bytes, const walkers::Kernel& kernel);
   Cause apply(std::size_t index) noexcept;
@@ -89,7 +89,6 @@ class KernelOp {
   std::string explain() const;
 
   KernelOpRequest request_;
-  const LiveMemory* live_;
   vmm::GuestRam* ram_;
   std::optional<walkers::PageTables> tables_;
   std::vector<Place> places_;  // of the entries up to the first that cannot be resolved
