@@ -31,12 +31,14 @@ HOLD = f"{floe.MAPS_ALL} --seed {SEED} --hold 600 > /tmp/held & until grep -q ho
 
 HASHES = ("hash", "lru_hash", "lpm_trie", "cgroup_storage", "rhash")
 PERCPU_HASHES = ("percpu_hash", "lru_percpu_hash", "percpu_cgroup_storage")
+# Of these user space gets no value, only which slots there are; which are taken, the program that filled them says.
+HELD = ("perf_event_array", "cgroup_array", "xskmap")
 SLOTS = ("prog_array", "array_of_maps", "devmap", "sockmap", "cpumap", "reuseport_sockarray", "devmap_hash", "sockhash", "hash_of_maps")
 # Maps of floe_maps_all that every kernel has, and of which all must be seen.
 PLAIN = {"all_hash", "all_hash_lazy", "all_hash_empty", "all_hash_bare", "all_pcpu_hash", "all_lru", "all_pcpu_lru", "all_array",
          "all_array_one", "all_array_mmap", "all_pcpu_array", "all_lpm_trie", "all_stacks", "all_prog_array", "all_array_maps",
          "all_hash_maps", "all_devmap", "all_devmap_hash", "all_cpumap", "all_sockmap", "all_sockhash", "all_reuseport", "all_cgroup_old",
-         "all_cgroup_pcpu"}
+         "all_cgroup_pcpu", "all_perf_array", "all_cgroup_arr", "all_xskmap", "all_struct_ops", "floe_fil.bss"}
 
 
 def octets(strings):
@@ -47,13 +49,54 @@ def raw(text):
     return bytes.fromhex(text)
 
 
+def merged(pairs):
+    """A JSON object of bpftool's: every anonymous member is called "", and its own members are what floe shows in its place."""
+    flat = {}
+    for name, value in pairs:
+        if name == "" and isinstance(value, dict):
+            flat |= value
+        else:
+            flat[name] = value
+    return flat
+
+
+def number(printed):
+    """Bit-fields and pointers are hexadecimal text."""
+    return int(printed, 16) if isinstance(printed, str) and printed.startswith("0x") else printed
+
+
+def differences(rendered, printed, path=""):
+    """Where a value of a dump is not what bpftool prints of the same bytes by the same BTF, as sentences."""
+    kind = rendered["kind"]
+    if kind == "struct" and isinstance(printed, list):  # a data section: a list of variables
+        printed = {name: value for variable in printed for name, value in variable.items()}
+    if kind == "struct" and isinstance(printed, dict):
+        mine = {member["name"]: member["value"] for member in rendered["members"]}
+        if set(mine) != set(printed):
+            return [f"{path}: members {sorted(set(mine) ^ set(printed))} are in one of both only"]
+        return [line for name, value in mine.items() for line in differences(value, printed[name], f"{path}.{name}")]
+    if kind == "array" and isinstance(printed, list):
+        if len(rendered["elements"]) != len(printed):
+            return [f"{path}: {len(rendered['elements'])} elements, {len(printed)} in the guest"]
+        return [line for n, (mine, its) in enumerate(zip(rendered["elements"], printed)) for line in differences(mine, its, f"{path}[{n}]")]
+    if kind == "array" and isinstance(printed, str):  # of char, printed to its NUL
+        mine = bytes(element["value"] & 0xFF for element in rendered["elements"])
+        return [] if mine.split(b"\0", 1)[0] == printed.encode() else [f"{path}: {mine} and {printed!r}"]
+    mine = rendered["variant"] if kind == "enum" and rendered["variant"] is not None else rendered.get("value")
+    its = number(printed)
+    if kind == "int" and isinstance(printed, str) and mine < 0:  # a signed bit-field, printed without its sign
+        mine &= (1 << rendered["bits"]) - 1
+    return [] if mine == its else [f"{path}: {kind} {mine!r} and {printed!r}"]
+
+
 def parse_reports(text):
     """{number: ({id: bpftool's description}, {id: bpftool's entries})}"""
     reports = {}
     for number, body in re.findall(r"^=== REPORT (\d+)\n(.*?)(?=^=== |\Z)", text, re.S | re.M):
         lines = body.splitlines()
         shown = {described["id"]: described for described in json.loads(lines[0])}
-        dumps = {int(line[4:]): json.loads(lines[i + 1]) for i, line in enumerate(lines) if line.startswith("MAP ")}
+        dumped = [(int(line[4:]), lines[i + 1]) for i, line in enumerate(lines) if line.startswith("MAP ")]
+        dumps = {map_id: json.loads(entries, object_pairs_hook=merged) for map_id, entries in dumped}
         reports[int(number)] = (shown, dumps)
     return reports
 
@@ -97,6 +140,37 @@ class Maps(floe.Case):
             return False
         return True
 
+    def same_printed(self, mine, entry, where):
+        """Compares with what bpftool prints by BTF, if it does. Whether it does."""
+        printed = entry.get("formatted", {})
+        for part in ("key", "value"):
+            if part in printed and mine.get(part) is not None:
+                value = printed[part]
+                if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
+                    self.sections += 1
+                    value = next(iter(value.values()))
+                self.assertFalse(differences(mine[part], value), where)
+                self.printed += 1
+        return "value" in printed
+
+    def same_operations(self, mine, printed, where):
+        """A lookup gives what the program that registered them said, with program ids for functions; floe shows the kernel's own copy,
+        with the trampolines. What the kernel adds at registration is in that copy alone."""
+        added = {"tcp_congestion_ops": {"owner", "list", "key"}, "sched_ext_ops": {"priv"}}[mine["type_name"]]
+        self.assertEqual({member["name"] for member in mine["members"]}, set(printed), where)
+        functions = 0
+        for member in mine["members"]:
+            name, value = member["name"], member["value"]
+            if name in added:
+                continue
+            if value["kind"] == "ptr":
+                functions += bool(value["value"])
+                self.assertEqual(bool(value["value"]), bool(number(printed[name])), f"{where} {name}")
+            else:
+                self.assertFalse(differences(value, printed[name]), f"{where} {name}")
+        self.assertGreater(functions, 2, where)
+        return functions > 0
+
     def same_map(self, info, entries, mine):
         """Compares one map. What of it could not be compared, or an empty string."""
         kind, name = info.get("type", ""), f"{info.get('name')} ({info['id']})"
@@ -108,6 +182,8 @@ class Maps(floe.Case):
             for key, e in host.items():
                 if e.get("value"):
                     self.same_value(e["value"], guest[key], f"{name} {key.hex()}")
+            for e in entries:
+                self.same_printed(host[octets(e["key"])], e, name)
             return ""
         if kind in PERCPU_HASHES or kind == "percpu_array":
             listed = mine.get("percpu_entries" if kind == "percpu_array" else "percpu_hash_entries", [])
@@ -117,6 +193,8 @@ class Maps(floe.Case):
             for e in entries:
                 per_cpu = host[octets(e["key"])]
                 self.assertEqual(len(per_cpu), len(e["values"]), name)
+                for one in e.get("formatted", {}).get("values", []):
+                    self.same_printed({"value": per_cpu[one["cpu"]]}, {"formatted": one}, name)
                 for one in e["values"]:
                     if not self.same_value(per_cpu[one["cpu"]], octets(one["value"]), f"{name} {e['key']} cpu {one['cpu']}"):
                         return "values of a type that is not known here"
@@ -124,9 +202,12 @@ class Maps(floe.Case):
         if kind == "array" or info.get("name") == "all_insn_array":
             values = [octets(e["value"]) for e in entries]
             if len(values) == 1 and mine.get("value") is not None:
-                return "" if self.same_value(mine["value"], values[0], name) else "a section"
+                shown = self.same_printed(mine, entries[0], name)
+                return "" if self.same_value(mine["value"], values[0], name) or shown else "a section without BTF"
             host = {e["key"]: e.get("value") for e in mine["array_entries"]}
             self.assertEqual(sorted(host), list(range(len(values))), name)
+            for i, e in enumerate(entries):
+                self.same_printed({"value": host[i]}, e, name)
             compared = [self.same_value(host[i], value, f"{name} {i}") for i, value in enumerate(values)]
             return "" if all(compared) else "values of a type that is not known here"
         if kind == "stack_trace":
@@ -137,6 +218,12 @@ class Maps(floe.Case):
                 self.assertGreaterEqual(len(data), 8, name)
                 self.assertEqual(data, guest[bucket][: len(data)], name)
                 self.assertEqual(guest[bucket][len(data):].strip(b"\0"), b"", name)
+            return ""
+        if kind == "struct_ops":
+            return "" if self.same_operations(mine["value"], entries[0]["formatted"]["value"]["data"], name) else "no operations"
+        if kind in HELD:
+            self.assertEqual([octets(e["key"]) for e in entries], [i.to_bytes(4, "little") for i in range(info["max_entries"])], name)
+            self.assertEqual(mine["fd_array"]["scanned"], len(entries), name)
             return ""
         if kind in SLOTS and mine.get("fd_array"):
             guest = {octets(e["key"]): octets(e["value"]) for e in entries if "error" not in e["value"]}
@@ -155,6 +242,7 @@ class Maps(floe.Case):
         mine = {m["id"]: m for m in dump["maps"]}
         self.assertEqual(sorted(mine), sorted(shown), "the same maps exist")
         compared, left = set(), {}
+        self.printed = self.sections = 0
         for number, info in shown.items():
             m = mine[number]
             self.assertEqual(m["name"], info.get("name", ""), info)
@@ -168,7 +256,10 @@ class Maps(floe.Case):
                 left[info.get("name")] = why
             else:
                 compared.add(info.get("name"))
-        print("compared:", " ".join(sorted(compared)), "\nleft:", left)
+        print(f"compared: {len(compared)} maps,", " ".join(sorted(compared)), "\nleft:", left)
+        self.assertGreater(self.printed, 500)
+        self.assertGreater(self.sections, 0)
+        print(f"keys and values also as bpftool prints them by BTF: {self.printed}, whole sections among them: {self.sections}")
         return compared
 
     def check_made(self, made, dump):
@@ -181,6 +272,10 @@ class Maps(floe.Case):
             m, values = mine[row["id"]], [raw(e.get("value_hex", "")) for e in row["entries"]]
             if row["type_name"] in ("queue", "stack") and m.get("entries"):
                 self.assertEqual(sorted(raw(e["value_hex"]) for e in m["entries"]), sorted(values), row["name"])
+            if row["type_name"] in HELD:
+                slots = [int.from_bytes(raw(e["key_hex"]), "little") for e in row["entries"]]
+                self.assertEqual(len(slots), 1, row["name"])
+                self.assertEqual(m["fd_array"]["indices"], slots, row["name"])
             if row["type_name"] in ("sk_storage", "inode_storage", "task_storage", "cgrp_storage"):
                 self.assertEqual(sorted(raw(e["value_hex"]) for e in m["entries"]), sorted(values), row["name"])
             if row["type_name"] == "arena":
@@ -200,7 +295,8 @@ class Maps(floe.Case):
         run, reports, made, snapshot = self.look(kernel, *scheduler)
         dump = self.dump(snapshot)
         compared = self.check(reports, dump)
-        own = {"floe_hash", "floe_lru", "floe_array", "floe_pcpu_array", "floe_pcpu_hash", "floe_stacks", "all_rhash", "all_insn_array"}
+        own = {"floe_hash", "floe_lru", "floe_array", "floe_pcpu_array", "floe_pcpu_hash", "floe_stacks", "all_rhash", "all_insn_array",
+               "floe_map.bss", "floe_map.data", "floe_map.rodata", "maps_ops"}
         self.assertFalse((own | PLAIN) - compared)
         self.check_made(made, dump)
         self.check_seeded(dump)
