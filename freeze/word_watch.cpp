@@ -32,7 +32,7 @@ std::uint64_t load64(const std::byte* from) {
 void find_scheduler(const walkers::Kernel& kernel, WordPlaces& places) {
   const auto layout = walkers::scx::Layout::of(kernel);
   if (!layout.exists()) {
-    places.problems.emplace_back("the kernel is built without sched_ext");
+    places.scheduler_problem = "the kernel is built without sched_ext";
     return;
   }
   if (layout.exit_info) places.info_kind = layout.exit_info->kind;
@@ -44,7 +44,7 @@ void find_scheduler(const walkers::Kernel& kernel, WordPlaces& places) {
     places.exit_kind = layout.global_exit_kind;
     places.exit_info = layout.global_exit_info;
   } else {
-    places.problems.emplace_back("the kernel has neither scx_root with struct scx_sched nor scx_exit_kind");
+    places.scheduler_problem = "the kernel has neither scx_root with struct scx_sched nor scx_exit_kind";
   }
 }
 
@@ -105,7 +105,7 @@ WordPlaces WordWatch::find(const walkers::Kernel& tables, const LiveMemory& live
   WordPlaces places;
   const auto kernel = tables.over(live);
   if (!kernel) {
-    places.problems.emplace_back("the kernel's page tables are not known");
+    places.scheduler_problem = "the kernel's page tables are not known";
     return places;
   }
   places.types = kernel->shared_types();
@@ -119,6 +119,7 @@ WordPlaces WordWatch::find(const walkers::Kernel& tables, const LiveMemory& live
     places.sched_exit_kind = last->sched_exit_kind;
     places.sched_exit_info = last->sched_exit_info;
     places.info_kind = last->info_kind;
+    places.scheduler_problem = last->scheduler_problem;
   } else {
     find_scheduler(*kernel, places);
   }
@@ -127,7 +128,7 @@ WordPlaces WordWatch::find(const walkers::Kernel& tables, const LiveMemory& live
   if (found)
     places.latch = *found;
   else
-    places.problems.push_back(std::move(found.error()).within("the latch").message);
+    places.latch_problem = std::move(found.error().message);
   return places;
 }
 

@@ -73,7 +73,7 @@ struct WordPlaces {
     bool out_of_bounds = false;  // the map ends before the variable does
   };
   std::optional<Latch> latch;
-  std::vector<std::string> problems;  // why something could not be found
+  std::optional<std::string> scheduler_problem, latch_problem;  // why it could not be found
 };
 
 class WordWatch {
