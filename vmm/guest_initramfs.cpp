@@ -52,6 +52,7 @@ Result<> fill(Initramfs& archive, GuestPlan plan, std::span<const std::byte> ini
   auto bytes = encode(plan);
   if (!bytes) return fail(std::move(bytes.error()));
   if (auto r = archive.add_file("/init", init_binary, 0755); !r) return r;
+  if (auto r = archive.add_symlink("/usr/bin/floe-guest", "/init"); !r) return r;  // the same program in its other role
   if (auto r = archive.add_file(GuestPlan::kPath, *bytes, 0600); !r) return r;
   if (auto r = archive.add_device("/dev/console", 0600, kTtyMajor, kConsoleMinor); !r) return r;
   if (auto r = archive.add_device("/dev/null", 0666, kMemMajor, kNullMinor); !r) return r;

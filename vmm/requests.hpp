@@ -30,6 +30,8 @@ namespace floe::vmm::wire {
 inline constexpr std::uint32_t kControlRequest = tag("CTRQ");
 inline constexpr std::uint32_t kControlReply = tag("CTRP");
 inline constexpr std::uint32_t kProcessEnd = tag("PEND");
+// From a program to init, empty: opens the port to the host anew. Answered like a snapshot request.
+inline constexpr std::uint32_t kReopen = tag("REOP");
 
 // `text` without a tail that would be longer than `most` bytes, never cut inside of a character.
 std::string_view cut_text(std::string_view text, std::size_t most);
@@ -58,6 +60,7 @@ struct SnapshotReply {
   static constexpr std::size_t kBytes = 520;
   static constexpr std::size_t kMaxReason = 512;
   static constexpr std::uint32_t kOk = 1, kError = 2;
+  static constexpr std::uint32_t kNoAnswer = 3;  // from init alone, to the program that asked: the host did not say a thing
 
   std::uint32_t id = 0;
   std::uint32_t status = kOk;
@@ -153,7 +156,7 @@ std::optional<KernelOpReply> decode_kernel_op_reply(std::span<const std::byte> p
 
 // --- What init does for a scenario
 
-// Numbers of processes that no CTRQ started: the scheduler and the command of the run. Their ends are told too.
+// Numbers of processes that no CTRQ started: the scheduler and the command of the run. Their ends are told by SCDX and WRES, not by PEND.
 inline constexpr std::uint32_t kRunScheduler = 1, kRunCommand = 2;
 inline constexpr std::uint32_t kFirstProcess = 16;  // of those that CTRQ starts
 

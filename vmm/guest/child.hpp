@@ -15,14 +15,25 @@
 
 namespace floe::vmm::guest {
 
+// Where and how a program runs.
+struct Placement {
+  std::string cgroup;                              // below kCgroups, empty: init's own
+  std::optional<std::vector<std::uint32_t>> cpus;  // absent: all
+  int nice = 0;
+};
+inline constexpr const char* kCgroups = "/sys/fs/cgroup";
+
 class Child {
  public:
-  // `name` for log lines; the frames its output and its end travel in.
-  Child(std::string name, std::uint32_t out_type, std::uint32_t err_type, std::uint32_t end_type);
+  // `process`: its number on the wire. `name` for log lines; the frames its output and its end travel in: kProcessEnd, or a type of its
+  // own that holds the outcome alone.
+  Child(std::uint32_t process, std::string name, std::uint32_t out_type, std::uint32_t err_type, std::uint32_t end_type);
 
   // Starts argv[0] (searched in PATH when it has no slash) in a session of its own, stdin from /dev/null. A program that cannot be
-  // executed has ended at once, with Outcome::kNotStarted and the errno.
-  void start(const std::vector<std::string>& argv, const std::vector<std::string>& environment);
+  // executed, or not where it shall be, has ended at once, with Outcome::kNotStarted and the errno.
+  void start(const std::vector<std::string>& argv, const std::vector<std::string>& environment, const Placement& placement = {});
+  // What could not be done, when it was not started: "cannot join cgroup a".
+  const std::string& problem() const { return problem_; }
 
   bool started() const { return started_; }
   bool ended() const { return outcome_.has_value(); }
@@ -31,6 +42,7 @@ class Child {
   const std::optional<wire::Outcome>& outcome() const { return outcome_; }
   bool succeeded() const { return outcome_ && *outcome_ == wire::Outcome{}; }
   pid_t pid() const { return pid_; }
+  std::uint32_t process() const { return process_; }
   const std::string& name() const { return name_; }
   // Both pipes at their end: nobody is left who could write to them.
   bool silent() const { return !streams_[0].fd && !streams_[1].fd; }
@@ -56,9 +68,11 @@ class Child {
     std::uint32_t type = 0;
     std::size_t owed = 0;  // bytes that were in the pipe when the child ended, and are not sent yet
   };
-  void fail_to_start(int errno_value);
+  void fail_to_start(int errno_value, std::string problem);
 
+  std::uint32_t process_;
   std::string name_;
+  std::string problem_;
   std::uint32_t end_type_;
   Stream streams_[2];
   pid_t pid_ = -1;

@@ -1,26 +1,24 @@
-// /init of the guest: mounts, says hello over console port "floe-tlv", runs the scheduler and the command of /etc/floe/run,
-// forwards what they print, reports how they ended, powers off.
+// /init of the guest: mounts, says hello over console port "floe-tlv", runs the scheduler and the command of /etc/floe/run and what the
+// host asks for (control.hpp), forwards what they print, reports how they ended, hands requests of programs on to the host (relay.hpp),
+// powers off.
 //
 //   preparing -> scheduler starting -> running -> terminating (SIGTERM, 2 s) -> killed (SIGKILL, 2 s) -> leaving (bye, flush)
 //
-// One poll loop drives all of it: the port, the children's pipes, SIGCHLD, and at most one deadline per phase. As PID 1 it never
-// exits: what cannot go on is said on the console and ends in power-off.
-#include <dirent.h>
+// One poll loop drives all of it: the port, the children's pipes, the socket, SIGCHLD, and at most one deadline per phase. As PID 1 it
+// never exits: what cannot go on is said on the console and ends in power-off.
+#include "vmm/guest/init.hpp"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <exception>
 #include <new>
 #include <string>
@@ -28,9 +26,15 @@
 
 #include "base/fd.hpp"
 #include "vmm/guest/child.hpp"
+#include "vmm/guest/clock.hpp"
 #include "vmm/guest/console.hpp"
+#include "vmm/guest/control.hpp"
+#include "vmm/guest/hello.hpp"
 #include "vmm/guest/mounts.hpp"
 #include "vmm/guest/port.hpp"
+#include "vmm/guest/processes.hpp"
+#include "vmm/guest/relay.hpp"
+#include "vmm/guest/small_files.hpp"
 #include "vmm/guest_plan.hpp"
 #include "vmm/wire.hpp"
 
@@ -38,93 +42,15 @@ namespace floe::vmm::guest {
 namespace {
 
 constexpr const char* kSchedExtState = "/sys/kernel/sched_ext/state";
-constexpr const char* kDefaults[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"};
 constexpr int kErrorLevel = 3;
 constexpr int kWarning = 4;
 constexpr int kInformation = 6;
-constexpr std::int64_t kNever = -1;
 constexpr std::int64_t kAttachMs = 20'000;
 constexpr std::int64_t kAttachLookMs = 10;
 constexpr std::int64_t kTermMs = 2'000;
 constexpr std::int64_t kKillMs = 2'000;
 constexpr std::int64_t kFlushMs = 30'000;  // without a byte taken by the host
 constexpr std::int64_t kAwayMs = 20;
-
-std::int64_t now_ms() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
-}
-
-// A small file of the kernel's, or empty.
-std::string slurp(const char* path, std::size_t limit) {
-  std::string text;
-  const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  char buffer[4096];
-  while (fd && text.size() < limit) {
-    const auto length = ::read(fd.get(), buffer, std::min(sizeof buffer, limit - text.size()));
-    if (length < 0 && errno == EINTR) continue;
-    if (length <= 0) break;
-    text.append(buffer, static_cast<std::size_t>(length));
-  }
-  return text;
-}
-
-std::uint32_t count_processes() {
-  std::uint32_t count = 0;
-  DIR* dir = ::opendir("/proc");
-  if (dir == nullptr) return 0;
-  while (const dirent* entry = ::readdir(dir)) {
-    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') ++count;
-  }
-  ::closedir(dir);
-  return count;
-}
-
-wire::Hello hello() {
-  wire::Hello hello;
-  utsname names{};
-  ::uname(&names);
-  hello.sysname = names.sysname;
-  hello.nodename = names.nodename;
-  hello.release = names.release;
-  hello.kernel_version = names.version;
-  hello.machine = names.machine;
-  hello.cpus = static_cast<std::uint32_t>(std::max(0L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  const std::string memory = slurp("/proc/meminfo", 4096);
-  constexpr const char* kTotal = "MemTotal:";
-  if (const auto at = memory.find(kTotal); at != std::string::npos) {
-    hello.memory_kib = std::strtoull(memory.c_str() + at + std::strlen(kTotal), nullptr, 10);
-  }
-  hello.processes = count_processes();
-  return hello;
-}
-
-// A later entry for a name replaces the earlier.
-std::vector<std::string> merge_environment(const std::vector<std::string>& given) {
-  std::vector<std::string> merged(std::begin(kDefaults), std::end(kDefaults));
-  for (const auto& entry : given) {
-    const std::string name = entry.substr(0, entry.find('=') + 1);
-    const auto same = std::find_if(merged.begin(), merged.end(), [&name](const std::string& old) { return old.starts_with(name); });
-    if (same != merged.end())
-      *same = entry;
-    else
-      merged.push_back(entry);
-  }
-  return merged;
-}
-
-std::string describe(const wire::Outcome& outcome) {
-  switch (outcome.kind) {
-    case wire::Outcome::Kind::kExited:
-      return "exited with code " + std::to_string(outcome.code);
-    case wire::Outcome::Kind::kSignalled:
-      return "was killed by signal " + std::to_string(outcome.code);
-    case wire::Outcome::Kind::kNotStarted:
-      return with_errno("could not be started", outcome.code);
-  }
-  return {};
-}
 
 class Init {
  public:
@@ -149,10 +75,8 @@ class Init {
   int wait_ms() const;
   void wait_and_serve();
   void serve_port(short events);
-  void reap();
-  void note_end(Child& child, int status);
+  void serve_signals();
 
-  bool all_quiet() const { return !scheduler_.running() && !command_.running() && scheduler_.silent() && command_.silent(); }
   bool overdue() const { return deadline_ != kNever && now_ms() >= deadline_; }
 
   Phase phase_ = Phase::kPreparing;
@@ -162,8 +86,11 @@ class Init {
   GuestPlan plan_;
   std::vector<std::string> environment_;
   std::uint64_t unknown_frames_ = 0;
-  Child scheduler_{"scheduler", wire::kSchedulerOut, wire::kSchedulerErr, wire::kSchedulerExit};
-  Child command_{"command", wire::kWorkloadOut, wire::kWorkloadErr, wire::kWorkloadResult};
+  Processes processes_{port_};
+  Control control_{port_, processes_};
+  Relay relay_{port_};
+  Child& scheduler_ = processes_.add(wire::kRunScheduler, "scheduler", wire::kSchedulerOut, wire::kSchedulerErr, wire::kSchedulerExit);
+  Child& command_ = processes_.add(wire::kRunCommand, "command", wire::kWorkloadOut, wire::kWorkloadErr, wire::kWorkloadResult);
 };
 
 void Init::log(int level, const std::string& text) {
@@ -192,6 +119,7 @@ void Init::prepare() {
     complaints.push_back(with_errno("cannot set the hostname", errno));
   }
   complaints.push_back(loopback_up());
+  if (auto listening = relay_.listen(); !listening) complaints.push_back("no socket for floe-guest: " + listening.error().message);
 
   signals_.reset(::signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals_) fatal(with_errno("signalfd", errno));
@@ -207,6 +135,7 @@ void Init::prepare() {
   }
   plan_ = std::move(*plan);
   environment_ = merge_environment(plan_.environment);
+  control_.set_environment(environment_);
   for (const auto& entry : environment_) {
     if (entry.starts_with("PATH=")) ::setenv("PATH", entry.c_str() + 5, 1);  // execvpe searches in the caller's
   }
@@ -257,8 +186,7 @@ void Init::stop(const std::string& why) {
   log(kInformation, "stopping: " + why);
   phase_ = Phase::kTerminating;
   deadline_ = now_ms() + kTermMs;
-  command_.signal_group(SIGTERM);
-  scheduler_.signal_group(SIGTERM);
+  processes_.signal_all(SIGTERM);
 }
 
 void Init::kill_all(const std::string& why) {
@@ -269,10 +197,7 @@ void Init::kill_all(const std::string& why) {
 }
 
 void Init::leave() {
-  for (Child* child : {&scheduler_, &command_}) {
-    if (child->running()) log(kErrorLevel, "the " + child->name() + " survived SIGKILL");
-    child->report(port_);
-  }
+  for (const auto& line : processes_.report_last()) log(kErrorLevel, line);
   if (unknown_frames_ != 0) log(kWarning, std::to_string(unknown_frames_) + " frames of types that init does not know");
   port_.send(wire::kBye, {});
   phase_ = Phase::kLeaving;
@@ -290,8 +215,9 @@ void Init::check_flush() {
 
 // What the phase does about how things are now.
 void Init::go_on() {
-  scheduler_.report_when_drained(port_);
-  command_.report_when_drained(port_);
+  processes_.report();
+  control_.look();
+  relay_.expire();
   switch (phase_) {
     case Phase::kPreparing:
       prepare();
@@ -303,13 +229,13 @@ void Init::go_on() {
       if (command_.reported()) stop("the command ended");
       break;
     case Phase::kTerminating:
-      if (all_quiet())
+      if (processes_.all_quiet())
         kill_all({});
       else if (overdue())
         kill_all("something was still running 2 s after SIGTERM");
       break;
     case Phase::kKilled:
-      if (all_quiet() || overdue()) leave();
+      if (processes_.all_quiet() || overdue()) leave();
       break;
     case Phase::kLeaving:
       check_flush();
@@ -318,30 +244,28 @@ void Init::go_on() {
 }
 
 int Init::wait_ms() const {
-  std::int64_t wait = deadline_ == kNever ? kNever : std::max<std::int64_t>(0, deadline_ - now_ms());
-  const auto at_most = [&wait](std::int64_t ms) { wait = wait == kNever ? ms : std::min(wait, ms); };
-  if (phase_ == Phase::kSchedulerStarting) at_most(kAttachLookMs);
-  if (port_.away()) at_most(kAwayMs);
-  return static_cast<int>(wait);
+  std::int64_t until = earlier(earlier(deadline_, control_.next_look()), relay_.next_deadline());
+  if (phase_ == Phase::kSchedulerStarting) until = earlier(until, now_ms() + kAttachLookMs);
+  if (port_.away()) until = earlier(until, now_ms() + kAwayMs);
+  constexpr std::int64_t kMostMs = 3'600'000;
+  return until == kNever ? -1 : static_cast<int>(std::clamp<std::int64_t>(until - now_ms(), 0, kMostMs));
 }
 
 void Init::wait_and_serve() {
-  enum { kPort, kSignals, kPipes, kFds = kPipes + 4 };
-  Child* const children[] = {&command_, &scheduler_};
-  pollfd fds[kFds] = {};
+  enum { kPort, kSignals, kOthers };
+  std::vector<pollfd> fds(kOthers);
   fds[kPort] = {port_.poll_fd(), static_cast<short>(POLLIN | (port_.pending() != 0 ? POLLOUT : 0)), 0};
   fds[kSignals] = {signals_.get(), POLLIN, 0};
-  // A full port takes the pipes out of the loop: their writers wait. Nothing follows the bye.
-  const bool listen = !port_.full() && phase_ != Phase::kLeaving;
-  for (int i = 0; i < 4; ++i) fds[kPipes + i] = {listen ? children[i / 2]->stream_fd(i % 2) : -1, POLLIN, 0};
-  const int ready = ::poll(fds, kFds, wait_ms());
+  processes_.add_fds(fds, !port_.full() && phase_ != Phase::kLeaving);  // nothing follows the bye
+  const std::size_t clients = fds.size();
+  relay_.add_fds(fds);
+  const int ready = ::poll(fds.data(), fds.size(), wait_ms());
   if (ready < 0 && errno != EINTR) fatal(with_errno("poll", errno));
   port_.look_again();
   if (ready <= 0) return;
-  for (int i = 0; i < 4; ++i) {
-    if (fds[kPipes + i].revents != 0) children[i / 2]->forward(i % 2, port_);
-  }
-  if (fds[kSignals].revents != 0) reap();
+  processes_.serve(fds.data() + kOthers);
+  relay_.serve(fds.data() + clients);
+  if (fds[kSignals].revents != 0) serve_signals();
   serve_port(fds[kPort].revents);
 }
 
@@ -349,8 +273,11 @@ void Init::serve_port(short events) {
   if ((events & POLLIN) != 0) {
     port_.receive();
     while (const auto frame = port_.next()) {
+      if (relay_.take(*frame)) continue;
       if (frame->type == wire::kStop)
         stop("the host asks for it");
+      else if (frame->type == wire::kControlRequest)
+        control_.handle(frame->payload);
       else
         ++unknown_frames_;
     }
@@ -360,23 +287,11 @@ void Init::serve_port(short events) {
   if (moved && phase_ == Phase::kLeaving) deadline_ = now_ms() + kFlushMs;
 }
 
-void Init::reap() {
+void Init::serve_signals() {
   signalfd_siginfo info[16];
   while (::read(signals_.get(), info, sizeof info) > 0) {
   }
-  int status = 0;
-  for (;;) {
-    const pid_t pid = ::waitpid(-1, &status, WNOHANG);
-    if (pid <= 0) return;
-    if (pid == scheduler_.pid()) note_end(scheduler_, status);
-    if (pid == command_.pid()) note_end(command_, status);
-  }
-}
-
-void Init::note_end(Child& child, int status) {
-  if (child.ended()) return;  // its number, used again
-  child.note_end(status);
-  log(kInformation, "the " + child.name() + " " + describe(*child.outcome()));
+  for (const auto& line : processes_.reap()) log(kInformation, line);
 }
 
 void Init::run() {
@@ -416,13 +331,12 @@ void install_crash_handlers() {
 
 }  // namespace
 
-int main() {
-  if (::getpid() != 1) {
-    static constexpr char kText[] = "floe-guest-init is the first program of a floe guest; it does nothing elsewhere\n";
-    [[maybe_unused]] const auto written = ::write(2, kText, sizeof kText - 1);
-    return 2;
-  }
+namespace floe::vmm::guest {
+
+void run_init() {
   install_crash_handlers();
-  static floe::vmm::guest::Init init;
+  static Init init;
   init.run();
 }
+
+}  // namespace floe::vmm::guest

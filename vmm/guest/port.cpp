@@ -52,12 +52,24 @@ Result<> Port::open() {
     const std::string path = find_port();
     if (!path.empty()) {
       fd_.reset(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
-      if (fd_) return {};
+      if (fd_) {
+        path_ = path;
+        return {};
+      }
       why = with_errno(path, errno);
     }
     ::usleep(kLookEveryUs);
   }
   return fail(why + " within 10 s");
+}
+
+Result<> Port::reopen() {
+  fd_.reset();  // the kernel refuses a second one
+  fd_.reset(::open(path_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  if (!fd_) return fail_errno(errno, path_);
+  away_ = false;
+  decoder_ = wire::Decoder(kMaxIncoming);
+  return {};
 }
 
 void Port::send(std::uint32_t type, std::span<const std::byte> payload) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -24,9 +25,13 @@ class Port {
   // The driver takes 32 KiB in one write: with its header, a chunk of this size is one buffer on the queue.
   static constexpr std::size_t kChunk = (32U << 10) - wire::kHeaderBytes;
 
+  Port() = default;
+  explicit Port(UniqueFd opened) : fd_(std::move(opened)) {}  // a non-blocking stream
+
   // Waits until the port is there, looking every 5 ms, 10 s at most.
   Result<> open();
-  bool is_open() const { return static_cast<bool>(fd_); }
+  // Closes it and opens it again, without waiting. What was not sent yet is kept; what the host had sent and was not read is lost.
+  Result<> reopen();
   void close() { fd_.reset(); }
 
   void send(std::uint32_t type, std::span<const std::byte> payload);
@@ -54,9 +59,10 @@ class Port {
 
  private:
   static constexpr std::size_t kFull = 256U << 10;
-  static constexpr std::size_t kMaxIncoming = 64U << 10;  // payload: the host has little to say
+  static constexpr std::size_t kMaxIncoming = 1U << 20;  // payload: an answer with kernel memory
 
   UniqueFd fd_;
+  std::string path_;  // of the device
   bool away_ = false;
   wire::Encoder encoder_;
   wire::Decoder decoder_{kMaxIncoming};
