@@ -69,6 +69,7 @@ Result<> Snapshotter::allocate() {
   staged_page_.reserve(options_.staging_pages);
   for (const SavedDevice& device : devices_) device_state_.emplace_back(device.most_bytes);
   device_bytes_.resize(devices_.size());
+  at_gate_.resize(vm_.cpus());
   chips_.resize(sizeof(ChipState));
   return {};
 }
@@ -189,7 +190,8 @@ engine::task<> Snapshotter::precopy(SnapshotMeta& meta, engine::worker_pool& poo
   std::uint64_t previous = ~std::uint64_t{0};
   // Without pre-copy the pause copies all that changed; only the first image is still taken in pieces, when the source allows it.
   const unsigned passes = source_->live() && (options_.precopy || sequence_ == 0) ? options_.precopy_passes : 0;
-  while (meta.passes < passes) {
+  const auto hurried = [this] { return hurried_ && sequence_ != 0; };
+  while (meta.passes < passes && !hurried()) {
     const auto collected = source_->collect(pending_);
     if (!collected) co_return collected.error();
     const std::uint64_t pages = pending_pages();
@@ -203,7 +205,7 @@ engine::task<> Snapshotter::precopy(SnapshotMeta& meta, engine::worker_pool& poo
       if (!stored) co_return stored.failure();
     }
   }
-  if (meta.passes > 0) {
+  if (meta.passes > 0 && !hurried()) {
     // Copying has used up this thread's turn with the host's scheduler, and the vCPUs' threads may be waiting for theirs. Who pauses the
     // guest now waits for both; a moment's sleep before costs the guest nothing. What was dirtied in it is copied once more.
     const auto rested = co_await engine::sleep_for(kRest);
@@ -249,6 +251,17 @@ Result<TakeResult> Snapshotter::copy_frozen(Frozen& frozen, Take& take) {
   return fits ? TakeResult::kTaken : TakeResult::kDidNotFit;
 }
 
+// Not all have come. Those that have stand still and have captured their registers.
+void Snapshotter::look_at_gate() {
+  for (unsigned i = 0; i < vm_.cpus(); ++i) {
+    const vmm::Vcpu& vcpu = vm_.vcpu(i);
+    at_gate_[i] = {};
+    if (vcpu.stopped_epoch() != vm_.epoch()) continue;
+    const vmm::VcpuState& state = vcpu.state();
+    at_gate_[i] = {true, state.regs.rip, state.regs.rsp, state.sregs.cr3};
+  }
+}
+
 // From the first kick to the thaw: one function, no suspension.
 Result<TakeResult> Snapshotter::pause(Take& take) {
   SnapshotMeta& meta = take.meta;
@@ -257,7 +270,10 @@ Result<TakeResult> Snapshotter::pause(Take& take) {
   Result<TakeResult> result = TakeResult::kRendezvousTimeout;
   Frozen frozen(vm_, options_.rendezvous_limit);
   if (frozen.complete()) result = copy_frozen(frozen, take);
+  if (result && *result == TakeResult::kRendezvousTimeout) look_at_gate();
   frozen.thaw();
+  if (result && *result == TakeResult::kRendezvousTimeout) take.at_gate = at_gate_;
+  take.gave_up = vm_.gave_up();
   take.parts.rendezvous = frozen.stopped_at() - frozen.kicked_at();
   take.parts.thaw = frozen.thawed_at() - frozen.thaw_began_at();
   meta.dirty_pages += meta.residual_pages;
@@ -317,6 +333,7 @@ engine::task<Take> Snapshotter::take(std::uint64_t tick, engine::worker_pool& po
     co_return precopied.failure();
   }
   const auto paused = pause(take);
+  hurried_ = false;
   if (!paused) co_return paused.error();
   take.result = *paused;
   if (take.result == TakeResult::kRendezvousTimeout) take.reason = "not every vCPU parked in time";

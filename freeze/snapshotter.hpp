@@ -47,6 +47,12 @@ struct SnapshotterOptions {
 
 enum class TakeResult { kTaken, kRendezvousTimeout, kDidNotFit };
 
+// What a vCPU showed when a rendezvous failed.
+struct AtGate {
+  bool parked = false;  // else it never came, and the rest is zero
+  std::uint64_t rip = 0, rsp = 0, cr3 = 0;
+};
+
 // Where a pause went; the parts follow each other. In the meta, `capture_us` is everything between rendezvous and thaw.
 struct PauseParts {
   using Duration = vmm::Clock::duration;
@@ -65,6 +71,8 @@ struct Take {
   std::string reason;              // when not taken
   bool ring_full = false;          // kDidNotFit because of the ring's bytes (or else because of the staging area)
   std::uint64_t absent_pages = 0;  // that changed and were left out; the meta is not whole then
+  std::vector<AtGate> at_gate;     // by vCPU, of a kRendezvousTimeout
+  bool gave_up = false;            // kRendezvousTimeout before the limit: Vm::set_give_up()
 };
 
 class Snapshotter {
@@ -77,6 +85,10 @@ class Snapshotter {
 
   // One snapshot, as tick number `tick`. An error is one of the host (a failing ioctl), not of a tick.
   engine::task<Take> take(std::uint64_t tick, engine::worker_pool& pool);
+
+  // The snapshot being taken, or else the next, is wanted now: it freezes the guest without further pre-copy, so that the pause copies what
+  // is left and is as long as that takes. One that does not fit is not taken; the first image always has its pre-copy.
+  void hurry() { hurried_ = true; }
 
   // The pages that matter when not all fit, one bit each by page index. Without any, a tick that does not fit is lost.
   void set_touched(std::vector<std::uint64_t> pages) { touched_ = std::move(pages); }
@@ -101,6 +113,7 @@ class Snapshotter {
   Result<TakeResult> pause(Take& take);
   Result<TakeResult> copy_frozen(Frozen& frozen, Take& take);
   void save_devices();
+  void look_at_gate();
   MachineState machine_state() const;
 
   vmm::Vm& vm_;
@@ -114,6 +127,7 @@ class Snapshotter {
   std::vector<std::uint64_t> touched_;  // likewise, those that readers want
   std::vector<std::uint64_t> only_;     // of this tick: nothing else is copied, unless it is empty
   bool refused_ = false;                // the tick before did not fit
+  bool hurried_ = false;
 
   // The staging area: cell i holds the newest copy of page staged_page_[i].
   std::byte* staging_ = nullptr;
@@ -126,6 +140,7 @@ class Snapshotter {
 
   std::vector<std::vector<std::byte>> device_state_;  // buffers, filled in the pause
   std::vector<std::size_t> device_bytes_;
+  std::vector<AtGate> at_gate_;
   std::vector<std::byte> chips_;  // PIC, IOAPIC, PIT, clock
   std::uint64_t guest_clock_ns_ = 0;
   std::uint64_t sequence_ = 0;

@@ -109,12 +109,14 @@ void Vm::kick(std::uint32_t epoch) {
 }
 
 bool Vm::stop_vcpus(Clock::time_point deadline) {
+  gave_up_ = false;
   const std::uint32_t epoch = gate_.close(cpus());
   for (auto now = Clock::now();; ++rekicks_) {
     kick(epoch);
     if (gate_.stopped().wait(epoch, std::min(deadline, now + rekick_after_))) return true;
     now = Clock::now();
-    if (now >= deadline) return false;
+    gave_up_ = give_up_ && give_up_();
+    if (gave_up_ || now >= deadline) return false;
   }
 }
 

@@ -47,6 +47,9 @@ class Vm {
   // Stops every vCPU (gate.hpp) and returns when the guest's memory stands still (true) or the deadline passed (false). Either way the
   // guest stays frozen until thaw(). One caller at a time; allocates nothing. See freeze/frozen.hpp for the scope that owns frozen time.
   bool stop_vcpus(Clock::time_point deadline);
+  // Asked every few milliseconds while vCPUs are waited for; true gives them up before the deadline. It neither allocates nor blocks.
+  void set_give_up(std::function<bool()> give_up) { give_up_ = std::move(give_up); }
+  bool gave_up() const { return gave_up_; }  // the last stop_vcpus() did
   // After that: waits until every vCPU has captured its state, too.
   bool await_states(Clock::time_point deadline);
   bool freeze(Clock::time_point deadline) { return stop_vcpus(deadline) && await_states(deadline); }
@@ -78,6 +81,8 @@ class Vm {
   bool running_ = false;
   Clock::duration rekick_after_ = std::chrono::milliseconds(10);
   std::uint64_t rekicks_ = 0;
+  std::function<bool()> give_up_;
+  bool gave_up_ = false;
 };
 
 }  // namespace floe::vmm

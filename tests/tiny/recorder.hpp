@@ -47,6 +47,8 @@ class Recorder {
 
   Result<freeze::Take> take() { return loop_->run(snapshotter_->take(++tick_, pool_)).to_result(); }
 
+  engine::loop& loop() { return *loop_; }
+  engine::worker_pool& pool() { return pool_; }
   freeze::SnapshotRing& ring() { return *ring_; }
   freeze::Snapshotter& snapshotter() { return *snapshotter_; }
   freeze::PageStore& store() { return *store_; }
