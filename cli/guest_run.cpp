@@ -5,6 +5,7 @@
 #include <xxhash.h>
 #include <algorithm>
 
+#include "cli/control.hpp"
 #include "cli/json.hpp"
 #include "vmm/boot.hpp"
 #include "vmm/guest_plan.hpp"
@@ -92,7 +93,7 @@ engine::task<> GuestRun::run() {
   const auto read = co_await series_->read_newest();
   if (read.is_error()) report_.notes.push_back(read.error().message);
   conclude_scheduler();
-  const auto dumped = co_await series_->dump_failure(plan_.scheduler_file);
+  const auto dumped = co_await series_->dump_failure();
   if (dumped.is_error()) report_.notes.push_back(dumped.error().message);
   if (report_.verdict.code != Exit::kPass || plan_.options.keep_snapshots) {
     const auto kept = co_await series_->keep();
@@ -131,9 +132,11 @@ Result<> GuestRun::start_machine() {
   if (!loaded) return loaded;
   const auto entry = vmm::set_entry_registers(vm_->vcpu(0).fd(), plan_.kernel);
   if (!entry) return entry;
-  auto series = SnapshotSeries::create(*vm_, *pc_, plan_.options, plan_.nested, folder_);
+  auto series = SnapshotSeries::create(*vm_, *pc_, plan_.options, plan_.nested, plan_.scheduler_file, folder_);
   if (!series) return fail(std::move(series.error()));
   series_ = std::move(*series);
+  on_demand_ = std::make_unique<OnDemand>(*series_);
+  vm_->set_give_up(give_up_);
   series_->on_failure([this] {
     Event event;
     event.kind = Event::Kind::kSchedulerFailed;
@@ -145,6 +148,7 @@ Result<> GuestRun::start_machine() {
     event.vcpu = what;
     events_.post(std::move(event));
   });
+  series_->count_vcpus();
   return {};
 }
 
@@ -179,9 +183,9 @@ engine::task<> GuestRun::serve_notifications() {
   }
 }
 
-// A host that cannot take snapshots any more (a failing ioctl) ends the run: it would keep nothing.
-engine::task<> GuestRun::tick() {
-  auto ended = co_await series_->tick();
+// A host that cannot take snapshots any more (a failing ioctl, a ring too small for one) ends the run: it would keep nothing.
+engine::task<> GuestRun::keep_history(engine::task<> part) {
+  auto ended = co_await std::move(part);
   if (!ended.is_error()) co_return engine::ok;
   Event event;
   event.kind = Event::Kind::kTicksFailed;
@@ -192,10 +196,14 @@ engine::task<> GuestRun::tick() {
 
 engine::task<> GuestRun::conduct() {
   engine::scope alarms("alarms", engine::errors::collect);
+  engine::scope freezes("freezes");
   engine::scope ticks("snapshots");
+  engine::scope orders("orders", engine::errors::collect);
   engine::scope reading("reading snapshots");
   alarms_ = &alarms;
   ticks_ = &ticks;
+  orders_ = &orders;
+  freezes.spawn(keep_history(series_->coordinate()), "coordinator");
   reading.spawn(series_->read(), "reader");
   after(plan_.options.boot_timeout, Event::Kind::kBootTimeout);
   if (pc_->tlv_event() != nullptr) alarms.spawn(serve_notifications(), "notifications");
@@ -214,9 +222,16 @@ engine::task<> GuestRun::conduct() {
   ticks.request_stop();
   auto ticks_ended = co_await ticks.join();
   if (crashed_ || !series_->has_snapshots()) {
-    const auto last = co_await series_->take_last();
-    if (last.is_error()) report_.notes.push_back(last.error().message);
+    const auto last = co_await series_->hurry(freeze::Cause::kEnd);
+    if (last.is_error()) report_.notes.push_back("no last snapshot: " + last.error().message);
   }
+  if (interrupted_ && series_->has_snapshots()) freezes.request_stop();
+  const auto answered = co_await orders.join();
+  series_->close();
+  const auto coordinated = co_await freezes.join();
+  orders_ = nullptr;
+  (void)answered;
+  (void)coordinated;
   if (!series_->ring_too_small().empty()) conclude({Exit::kUsage, series_->ring_too_small()});
   series_->close_reading();
   const auto read = co_await reading.join();
@@ -271,7 +286,9 @@ void GuestRun::handle(const Event& event) {
         request_stop({Exit::kUsage, series_->ring_too_small()}, stop_grace());
       break;
     case Event::Kind::kSchedulerFailed:
-      conclude_scheduler();
+      if (phase_ == Phase::kRunning) orders_->spawn(last_words(), "last words");
+      break;
+    case Event::Kind::kLastWords:
       if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
       break;
     case Event::Kind::kLateTaken:
@@ -281,6 +298,7 @@ void GuestRun::handle(const Event& event) {
       show_progress();
       break;
     case Event::Kind::kInterrupt:
+      interrupted_ = true;
       conclude(stopped_by(event.signal_number));
       if (phase_ == Phase::kBooting)
         phase_ = Phase::kEnded;
@@ -356,16 +374,114 @@ void GuestRun::look_for_scheduler(std::string_view line) {
 }
 
 void GuestRun::take_late() {
-  if (phase_ == Phase::kRunning) ticks_->spawn(late_snapshot(), "late snapshot");
+  if (phase_ == Phase::kRunning) orders_->spawn(late_snapshot(), "late snapshot");
 }
 
 engine::task<> GuestRun::late_snapshot() {
-  const auto taken = co_await series_->hurry();
+  const auto taken = co_await series_->hurry(freeze::Cause::kLate);
   if (taken.is_error()) note("a late snapshot failed: " + taken.error().message);
   Event event;
   event.kind = Event::Kind::kLateTaken;
   events_.post(std::move(event));
   co_return engine::ok;
+}
+
+// The first snapshot of an end may come before the kernel has said why. What it says stays for some 100 ms, and in its log.
+engine::task<> GuestRun::last_words() {
+  for (const auto pause : {20ms, 200ms, 800ms}) {
+    if (series_->failure_explained()) break;
+    const auto slept = co_await engine::sleep_for(pause);
+    if (!slept) break;
+    const auto taken = co_await series_->hurry(freeze::Cause::kLate);
+    if (!taken) break;
+  }
+  Event event;
+  event.kind = Event::Kind::kLastWords;
+  events_.post(std::move(event));
+  co_return engine::ok;
+}
+
+// Somebody has waited for half of what the watchdog allows: the snapshot to compare the end with.
+engine::task<> GuestRun::early_snapshot() {
+  const auto taken = co_await series_->hurry(freeze::Cause::kEarly);
+  if (taken.is_error()) note("an early snapshot failed: " + taken.error().message);
+  co_return engine::ok;
+}
+
+engine::task<> GuestRun::watched_snapshot(std::string symbol) {
+  const auto made = co_await on_demand_->capture(freeze::Cause::kWatch, symbol);
+  if (made && !made->ok) note(fmt::format("the snapshot for {}: {}", printable(symbol), made->reason));
+  co_return engine::ok;
+}
+
+void GuestRun::watch_live() {
+  LiveWatch::Tell tell;
+  tell.failure = [this] {
+    late_hinted_ = true;
+    take_late();
+  };
+  tell.long_wait = [this] {
+    if (phase_ == Phase::kRunning) orders_->spawn(early_snapshot(), "early snapshot");
+  };
+  tell.fired = [this](const std::string& symbol) {
+    if (phase_ == Phase::kRunning) orders_->spawn(watched_snapshot(symbol), "watched snapshot");
+  };
+  live_ = std::make_unique<LiveWatch>(*vm_, *series_, plan_.nested, std::move(tell));
+  ticks_->spawn(live_->run(), "live watch");
+}
+
+engine::task<std::string> GuestRun::answer(std::string request) {
+  if (phase_ != Phase::kRunning) co_return refusal(phase_ == Phase::kBooting ? "the guest has not said hello yet" : "the run is ending");
+  auto asking = on_demand_->answer(std::move(request));
+  auto answer = co_await std::move(asking);
+  co_return std::move(answer);
+}
+
+// The guest asks: it gets an answer, unless it asked what nobody can read.
+void GuestRun::serve_guest(const wire::Frame& frame) {
+  if (phase_ != Phase::kRunning) return;
+  if (frame.type == wire::kSnapshotRequest) {
+    if (auto request = wire::decode_snapshot_request(frame.payload)) {
+      orders_->spawn(serve_snapshot(std::move(*request)), "the guest's snapshot");
+      return;
+    }
+  } else if (auto request = wire::decode_kernel_op_request(frame.payload)) {
+    orders_->spawn(serve_kernel_op(std::move(*request)), "the guest's kernel operation");
+    return;
+  }
+  ++report_.wire_unknown_frames;
+}
+
+engine::task<> GuestRun::serve_snapshot(wire::SnapshotRequest request) {
+  wire::SnapshotReply reply;
+  reply.id = request.id;
+  std::string refused;
+  if (request.kind == wire::SnapshotRequest::kCapture) {
+    const auto made = co_await on_demand_->capture(freeze::Cause::kGuest, request.tag);
+    if (!made) refused = "the run is ending";
+    if (made && !made->ok) refused = made->reason;
+  } else if (request.kind == wire::SnapshotRequest::kWatch) {
+    const auto watched = co_await live_->watch(request.tag);
+    if (!watched) refused = watched.is_error() ? watched.error().message : "the run is ending";
+  } else {
+    refused = fmt::format("a request of kind {} is not known", request.kind);
+  }
+  reply.status = refused.empty() ? wire::SnapshotReply::kOk : wire::SnapshotReply::kError;
+  reply.reason = refused;
+  send(wire::kSnapshotReply, encode(reply));
+  co_return engine::ok;
+}
+
+engine::task<> GuestRun::serve_kernel_op(wire::KernelOpRequest request) {
+  auto done = co_await live_->kernel_op(request);
+  const auto reply = done ? std::move(*done) : freeze::refuse(request, "the run is ending");
+  send(wire::kKernelOpReply, encode(reply));
+  co_return engine::ok;
+}
+
+void GuestRun::send(std::uint32_t type, std::span<const std::byte> payload) {
+  std::vector<std::byte> frame;
+  if (encoder_.encode(type, payload, frame)) (void)pc_->console().send(vmm::VirtioConsole::kTlvPort, frame);
 }
 
 // What the kernel says of a scheduler's end tells more than how its process ended.
@@ -411,6 +527,10 @@ void GuestRun::handle_frame(const wire::Frame& frame) {
     case wire::kSchedulerExit:
       handle_scheduler(frame.payload);
       break;
+    case wire::kSnapshotRequest:
+    case wire::kKernelOpRequest:
+      serve_guest(frame);
+      break;
     case wire::kBye:
     case wire::kLifecycle:
       break;
@@ -434,7 +554,8 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
   if (!plan_.options.quiet && !plan_.options.json)
     folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", printable(report_.hello->release),
                                                        static_cast<double>(*report_.hello_ms) / 1e3));
-  ticks_->spawn(tick(), "ticks");
+  ticks_->spawn(keep_history(series_->tick()), "ticks");
+  watch_live();
   after(plan_.options.duration, Event::Kind::kDurationOver);
   if (plan_.options.progress) after(1s, Event::Kind::kProgress);
 }

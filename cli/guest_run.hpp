@@ -16,6 +16,8 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/live_watch.hpp"
+#include "cli/on_demand.hpp"
 #include "cli/run_folder.hpp"
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
@@ -23,6 +25,7 @@
 #include "engine/engine.hpp"
 #include "vmm/kernel_image.hpp"
 #include "vmm/pc.hpp"
+#include "vmm/requests.hpp"
 
 namespace floe::cli {
 
@@ -51,6 +54,12 @@ class GuestRun {
   // From the same thread: asks the run to stop, for this signal.
   void interrupt(int signal_number);
 
+  // From the same thread: a line of the control socket, answered by a line.
+  engine::task<std::string> answer(std::string request);
+
+  // Asked while a vCPU does not park: true gives the freeze up. It neither blocks nor allocates.
+  void give_up_rendezvous(std::function<bool()> give_up) { give_up_ = std::move(give_up); }
+
   RunReport& report() { return report_; }
 
  private:
@@ -67,6 +76,7 @@ class GuestRun {
       kTicksFailed,
       kSchedulerFailed,  // a snapshot shows it
       kLateTaken,
+      kLastWords,
       kProgress,
       kInterrupt
     } kind = Kind::kOutput;
@@ -84,6 +94,14 @@ class GuestRun {
   void look_for_scheduler(std::string_view line);
   void take_late();
   engine::task<> late_snapshot();
+  engine::task<> early_snapshot();
+  engine::task<> last_words();
+  engine::task<> watched_snapshot(std::string symbol);
+  void watch_live();
+  void serve_guest(const vmm::wire::Frame& frame);
+  engine::task<> serve_snapshot(vmm::wire::SnapshotRequest request);
+  engine::task<> serve_kernel_op(vmm::wire::KernelOpRequest request);
+  void send(std::uint32_t type, std::span<const std::byte> payload);
   void conclude_scheduler();
   void take_wire(std::span<const std::byte> bytes);
   void handle_frame(const vmm::wire::Frame& frame);
@@ -98,7 +116,7 @@ class GuestRun {
   void after(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> alarm(std::chrono::nanoseconds delay, Event::Kind kind);
   engine::task<> serve_notifications();
-  engine::task<> tick();
+  engine::task<> keep_history(engine::task<> part);
   void show_progress();
   void wake_output();
   void note(std::string text);
@@ -119,8 +137,12 @@ class GuestRun {
   std::unique_ptr<vmm::Vm> vm_;
   std::unique_ptr<vmm::Pc> pc_;
   std::unique_ptr<SnapshotSeries> series_;
+  std::unique_ptr<OnDemand> on_demand_;
+  std::unique_ptr<LiveWatch> live_;
+  std::function<bool()> give_up_;
   engine::scope* alarms_ = nullptr;
   engine::scope* ticks_ = nullptr;
+  engine::scope* orders_ = nullptr;  // captures that somebody awaits: answered before the run ends
 
   Phase phase_ = Phase::kBooting;
   vmm::Clock::time_point started_;
@@ -130,6 +152,7 @@ class GuestRun {
   std::string console_line_;
   bool crashed_ = false;  // the guest went down by a crash: its last state is worth a snapshot
   bool stop_timer_set_ = false;
+  bool interrupted_ = false;
   bool late_hinted_ = false;      // the console told of a scheduler that was disabled
   bool stop_after_late_ = false;  // the scheduler's process failed: one more snapshot, then the end
 };

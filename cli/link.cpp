@@ -19,6 +19,7 @@ namespace wire = vmm::wire;
 
 constexpr std::size_t kMostFileFrame = 1u << 20;
 constexpr std::size_t kMostName = 256;
+constexpr auto kAnswerLimit = std::chrono::seconds(50);  // less than whoever asks at the socket waits
 
 class LinkSink final : public freeze::FileSink {
  public:
@@ -125,7 +126,8 @@ engine::task<> LinkFolder::write(Item item) {
   co_return sent;
 }
 
-engine::task<> LinkFolder::receive_signals(std::function<void(int)> on_signal) {
+engine::task<> LinkFolder::receive(std::function<void(int)> on_signal, RequestHandler handler) {
+  engine::scope answers("requests from outside", engine::errors::collect);
   wire::Decoder decoder;
   std::array<std::byte, 512> buffer;
   for (;;) {
@@ -135,9 +137,29 @@ engine::task<> LinkFolder::receive_signals(std::function<void(int)> on_signal) {
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (got <= 0) break;
     decoder.feed(std::span(buffer).first(static_cast<std::size_t>(got)));
-    while (const auto frame = decoder.next())
-      if (frame->type == kSignal) on_signal(static_cast<int>(wire::Reader(frame->payload).u32()));
+    while (const auto frame = decoder.next()) {
+      wire::Reader reader(frame->payload);
+      const std::uint32_t number = reader.u32();
+      if (frame->type == kSignal) on_signal(static_cast<int>(number));
+      if (frame->type != kRequest) continue;
+      const std::string request = reader.string(ControlServer::kMostLine);
+      if (reader.ok()) answers.spawn(answer(number, request, handler), "request from outside");
+    }
   }
+  answers.request_stop();
+  const auto answered = co_await answers.join();
+  (void)answered;
+  co_return engine::ok;
+}
+
+engine::task<> LinkFolder::answer(std::uint32_t id, std::string request, RequestHandler handler) {
+  auto asking = handler(std::move(request));
+  const auto answered = co_await engine::shielded(std::move(asking));
+  std::vector<std::byte> payload;
+  wire::Writer writer(payload);
+  writer.u32(id);
+  writer.string(answered ? *answered : refusal("the run is ending"));
+  (void)send(kAnswer, payload);
   co_return engine::ok;
 }
 
@@ -150,17 +172,48 @@ engine::task<> LinkServer::serve() {
     decoder_.feed(std::span(buffer).first(*got));
     while (const auto frame = decoder_.next()) handle(*frame);
   }
+  for (const auto& [id, answer] : *asked_) answer->post(refusal("the run has ended"));
+  co_return engine::ok;
+}
+
+engine::task<> LinkServer::send(std::uint32_t type, std::vector<std::byte> payload) {
+  std::vector<std::byte> frame;
+  if (!encoder_.encode(type, payload, frame)) co_return engine::ok;
+  const auto sent = co_await engine::write_all(fd_, frame);
+  if (!sent) co_return sent.failure();
   co_return engine::ok;
 }
 
 engine::task<> LinkServer::send_signal(int number) {
   std::vector<std::byte> payload;
   wire::Writer(payload).u32(static_cast<std::uint32_t>(number));
-  std::vector<std::byte> frame;
-  if (!encoder_.encode(kSignal, payload, frame)) co_return engine::ok;
-  const auto sent = co_await engine::write_all(fd_, frame);
+  auto sending = send(kSignal, std::move(payload));
+  const auto sent = co_await std::move(sending);
   if (!sent) co_return sent.failure();
   co_return engine::ok;
+}
+
+engine::task<std::string> LinkServer::ask(std::string request) {
+  if (!ready_) co_return refusal("the run has not begun yet");
+  const std::uint32_t id = ++last_request_;
+  std::vector<std::byte> payload;
+  wire::Writer writer(payload);
+  writer.u32(id);
+  writer.string(request);
+  const auto asked = asked_;
+  const auto answer = std::make_shared<engine::mailbox<std::string>>();
+  asked->emplace(id, answer);
+  auto sending = send(kRequest, std::move(payload));
+  const auto sent = co_await std::move(sending);
+  const auto receive = [](std::shared_ptr<engine::mailbox<std::string>> from) -> engine::task<std::string> {
+    auto got = co_await from->receive();
+    co_return std::move(got);
+  };
+  auto receiving = receive(answer);
+  auto got = co_await engine::with_timeout(std::move(receiving), kAnswerLimit);
+  asked->erase(id);
+  if (!sent || !got) co_return refusal("the run inside the outer machine did not answer");
+  co_return std::move(*got);
 }
 
 void LinkServer::append(std::span<const std::byte> payload) {
@@ -208,6 +261,13 @@ void LinkServer::handle(const wire::Frame& frame) {
     case kStderr:
       folder_.print(RunFolder::Stream::kErr, frame.payload);
       break;
+    case kAnswer: {
+      wire::Reader reader(frame.payload);
+      const auto asked = asked_->find(reader.u32());
+      std::string answer = reader.string(ControlServer::kMostLine);
+      if (reader.ok() && asked != asked_->end()) asked->second->post(std::move(answer));
+      break;
+    }
     case kVerdict: {
       wire::Reader reader(frame.payload);
       Verdict verdict;

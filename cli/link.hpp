@@ -8,9 +8,11 @@
 
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 
+#include "cli/control.hpp"
 #include "cli/exit.hpp"
 #include "cli/run_folder.hpp"
 #include "vmm/wire.hpp"
@@ -30,8 +32,10 @@ inline constexpr std::uint32_t kAbandon = vmm::wire::tag("LABN");  // or never w
 inline constexpr std::uint32_t kStdout = vmm::wire::tag("LOUT");
 inline constexpr std::uint32_t kStderr = vmm::wire::tag("LERR");
 inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, reason
+inline constexpr std::uint32_t kAnswer = vmm::wire::tag("LANS");   // u32 id, text: of a request
 // Outer to inner.
-inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");  // u32: SIGINT or SIGTERM
+inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");   // u32: SIGINT or SIGTERM
+inline constexpr std::uint32_t kRequest = vmm::wire::tag("LREQ");  // u32 id, text: a line of the control socket
 
 // A file of a run's folder, as it may be named over the link: no way out of the folder.
 bool valid_name(std::string_view name);
@@ -46,8 +50,8 @@ class LinkFolder final : public RunFolder {
   void guest_said_hello() override { (void)send(kHello, {}); }
   const std::string& path() const override { return path_; }
 
-  // Signals from outside, until the port fails. Calls `on_signal` with their numbers.
-  engine::task<> receive_signals(std::function<void(int)> on_signal);
+  // What comes from outside, until the port fails: calls `on_signal` with the numbers of signals, has requests answered by `handler`.
+  engine::task<> receive(std::function<void(int)> on_signal, RequestHandler handler);
 
   // Any thread: blocks while the outer side is slow.
   Result<> send(std::uint32_t type, std::span<const std::byte> payload);
@@ -56,6 +60,7 @@ class LinkFolder final : public RunFolder {
  private:
   LinkFolder(UniqueFd port, std::string path) : port_(std::move(port)), path_(std::move(path)) {}
   engine::task<> write(Item item) override;
+  engine::task<> answer(std::uint32_t id, std::string request, RequestHandler handler);
 
   UniqueFd port_;
   std::string path_;
@@ -73,6 +78,8 @@ class LinkServer {
   engine::task<> serve();
 
   engine::task<> send_signal(int number);
+  // A line of the control socket, answered by the inner floe, or by a refusal when that takes too long.
+  engine::task<std::string> ask(std::string request);
 
   bool ready() const { return ready_; }  // the inner floe reported in
   bool hello() const { return hello_; }  // and so did its guest
@@ -84,6 +91,7 @@ class LinkServer {
  private:
   void handle(const vmm::wire::Frame& frame);
   void append(std::span<const std::byte> payload);
+  engine::task<> send(std::uint32_t type, std::vector<std::byte> payload);
 
   int fd_;
   RunFolder& folder_;
@@ -94,6 +102,10 @@ class LinkServer {
   bool hello_ = false;
   bool impossible_flags_ = false;
   std::optional<Verdict> verdict_;
+  std::uint32_t last_request_ = 0;
+  // Whose answers are awaited, by id. Those who await them may outlive the line.
+  using Asked = std::map<std::uint32_t, std::shared_ptr<engine::mailbox<std::string>>>;
+  std::shared_ptr<Asked> asked_ = std::make_shared<Asked>();
 };
 
 // Whether a console text holds "EFLAGS: " with a value whose bits above 21 are set.

@@ -291,7 +291,15 @@ engine::task<> OuterRun::backstop(Trip& trip) {
   co_return engine::ok;
 }
 
+engine::task<std::string> OuterRun::ask(std::string request) {
+  if (link_ == nullptr) co_return refusal("the run has not begun yet");
+  auto asking = link_->ask(std::move(request));
+  auto answer = co_await std::move(asking);
+  co_return std::move(answer);
+}
+
 engine::task<> OuterRun::travel(Trip& trip) {
+  link_ = trip.link.get();
   engine::scope watch("outer machine", engine::errors::collect);
   engine::scope limits("limits", engine::errors::collect);
   watch.spawn(trip.link->serve(), "link");
@@ -299,6 +307,7 @@ engine::task<> OuterRun::travel(Trip& trip) {
   limits.spawn(stop_when_asked(trip), "signals");
   limits.spawn(backstop(trip), "backstop");
   const auto ended = co_await watch_process(trip);
+  link_ = nullptr;
   const auto drained = co_await watch.join();  // both end when QEMU's ends of socket and pipe are closed
   limits.request_stop();
   const auto stopped = co_await limits.join();

@@ -26,6 +26,9 @@ class OuterRun {
   // From the same thread, at the first signal.
   void interrupt(int signal_number);
 
+  // A line of the control socket, answered by the inner floe.
+  engine::task<std::string> ask(std::string request);
+
   bool manifest_written() const { return manifest_written_; }
   unsigned retries() const { return retries_; }
 
@@ -45,6 +48,7 @@ class OuterRun {
   const HostFacts& host_;
   RunFolder& folder_;
   engine::mailbox<int> signals_;
+  link::LinkServer* link_ = nullptr;  // of the machine that is running
   std::optional<int> interrupted_;
   std::vector<std::byte> initramfs_;
   StockKernel kernel_;  // the outer machine's own

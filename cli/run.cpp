@@ -7,6 +7,7 @@
 #include "base/file.hpp"
 #include "cli/cli11.hpp"
 #include "cli/command.hpp"
+#include "cli/control.hpp"
 #include "cli/guest_run.hpp"
 #include "cli/host.hpp"
 #include "cli/json.hpp"
@@ -84,25 +85,33 @@ Prepared prepare(RunOptions options) {
   return plan;
 }
 
-// SIGINT and SIGTERM as events of the loop. The first asks for an orderly end, the second leaves at once.
+// SIGINT and SIGTERM as events of the loop: the first asks for an orderly end, the second leaves at once. SIGUSR1 asks for a snapshot.
 class Signals {
  public:
   Signals() {
     ::sigemptyset(&set_);
-    ::sigaddset(&set_, SIGINT);
-    ::sigaddset(&set_, SIGTERM);
+    for (const int number : {SIGINT, SIGTERM, SIGUSR1}) ::sigaddset(&set_, number);
     ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
     fd_.reset(::signalfd(-1, &set_, SFD_CLOEXEC));
   }
-  engine::task<> watch(std::function<void(int)> on_first) {
-    for (bool first = true;; first = false) {
+  engine::task<> watch(std::function<void(int)> on_first, std::function<void()> on_snapshot) {
+    for (bool first = true;;) {
       signalfd_siginfo info{};
       const auto got = co_await engine::read(fd_.get(), std::as_writable_bytes(std::span(&info, 1)));
       if (!got) co_return got.failure();
       const int number = static_cast<int>(info.ssi_signo);
-      if (!first) ::_exit(number == SIGTERM ? 143 : 130);
+      if (number == SIGUSR1) {
+        on_snapshot();
+        continue;
+      }
+      if (!std::exchange(first, false)) ::_exit(number == SIGTERM ? 143 : 130);
       on_first(number);
     }
+  }
+  // SIGINT or SIGTERM has come and was not looked at yet. Neither blocks nor allocates.
+  static bool end_is_asked() {
+    sigset_t pending;
+    return ::sigpending(&pending) == 0 && (::sigismember(&pending, SIGINT) == 1 || ::sigismember(&pending, SIGTERM) == 1);
   }
 
  private:
@@ -136,14 +145,58 @@ void summarize(const RunReport& r, const RunPlan& plan, RunFolder& folder) {
   folder.print(RunFolder::Stream::kErr, text);
 }
 
+// Who may ask something of a run that is under way: whoever opens its socket, and whoever sends SIGUSR1 (snapshots usr1-1, usr1-2, ...).
+class Askers {
+ public:
+  Askers(RunFolder& folder, const RunOptions& options, RequestHandler handler)
+      : folder_(folder), quiet_(options.quiet || options.json), handler_(std::move(handler)) {
+    if (options.inside) return;  // asked over the link
+    auto listening = ControlServer::listen(folder.path());
+    if (listening)
+      server_ = std::move(*listening);
+    else
+      tell("floe ctl cannot be used: " + listening.error().message);
+  }
+
+  engine::task<> serve() {
+    if (!server_) co_return engine::ok;
+    auto serving = server_->serve(handler_);
+    const auto served = co_await std::move(serving);
+    co_return served.failure();
+  }
+  void signalled(engine::scope& scope) { scope.spawn(snapshot(fmt::format("usr1-{}", ++signals_)), "SIGUSR1"); }
+
+ private:
+  engine::task<> snapshot(std::string name) {
+    auto asking = handler_(request_for_snapshot(name));
+    const auto answer = co_await std::move(asking);
+    if (answer) tell(fmt::format("snapshot {}: {}", name, *answer));
+    co_return engine::ok;
+  }
+  void tell(const std::string& text) {
+    if (!quiet_) folder_.print(RunFolder::Stream::kErr, "floe: " + text + "\n");
+  }
+
+  RunFolder& folder_;
+  bool quiet_;
+  RequestHandler handler_;
+  std::unique_ptr<ControlServer> server_;
+  unsigned signals_ = 0;
+};
+
 // The run on this machine's own KVM.
 engine::task<Verdict> run_here(const RunPlan& plan, RunFolder& folder, Signals& signals) {
   GuestRun run(plan, folder);
+  run.give_up_rendezvous(Signals::end_is_asked);
   engine::scope watchers("signals", engine::errors::collect);
-  GuestRun* target = &run;
+  GuestRun* const target = &run;
+  const RequestHandler handler = [target](std::string request) { return target->answer(std::move(request)); };
+  Askers askers(folder, plan.options, handler);
   auto on_signal = [target](int number) { target->interrupt(number); };
-  watchers.spawn(signals.watch(on_signal), "signals");
-  if (auto* link = dynamic_cast<link::LinkFolder*>(&folder)) watchers.spawn(link->receive_signals(on_signal), "signals from outside");
+  auto on_snapshot = [&askers, &watchers] { askers.signalled(watchers); };
+  watchers.spawn(signals.watch(on_signal, on_snapshot), "signals");
+  watchers.spawn(askers.serve(), "control socket");
+  if (auto* link = dynamic_cast<link::LinkFolder*>(&folder)) watchers.spawn(link->receive(on_signal, handler), "requests from outside");
   const auto ended = co_await run.run();
   if (ended.is_error()) run.report().verdict = worse(run.report().verdict, {Exit::kBug, ended.error().message});
   write_manifest(folder, run.report());
@@ -163,9 +216,13 @@ engine::task<Verdict> run_outside(const RunPlan& plan, const HostFacts& host, Ru
   }
   OuterRun outer(plan, host, folder);
   engine::scope watchers("signals", engine::errors::collect);
-  OuterRun* target = &outer;
+  OuterRun* const target = &outer;
+  const RequestHandler handler = [target](std::string request) { return target->ask(std::move(request)); };
+  Askers askers(folder, plan.options, handler);
   const auto on_signal = [target](int number) { target->interrupt(number); };
-  watchers.spawn(signals.watch(on_signal), "signals");
+  const auto on_snapshot = [&askers, &watchers] { askers.signalled(watchers); };
+  watchers.spawn(signals.watch(on_signal, on_snapshot), "signals");
+  watchers.spawn(askers.serve(), "control socket");
   auto verdict = co_await outer.run();
   Verdict result = verdict ? *verdict : Verdict{Exit::kBug, verdict.is_error() ? verdict.error().message : "cancelled"};
   if (!outer.manifest_written()) {

@@ -7,11 +7,9 @@
 #include <chrono>
 
 #include "base/file.hpp"
-#include "freeze/dump/failure_dump.hpp"
 #include "freeze/dump/json.hpp"
-#include "freeze/dump/text_report.hpp"
+#include "freeze/dump/vcpu_perf.hpp"
 #include "freeze/image_size.hpp"
-#include "walkers/bpf/casts.hpp"
 
 namespace floe::cli {
 namespace {
@@ -19,14 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 using vmm::Clock;
 
-// Pages that none of this many newest snapshots brought are compressed, a few at a time, so that a tick never pays for many.
-constexpr std::size_t kHotSnapshots = 10;
-constexpr std::size_t kCompressedPerTick = 128;
-
-struct Cleared {
-  bool& flag;
-  ~Cleared() { flag = false; }
-};
+// A tick that has waited this long for its freeze has missed its time.
+constexpr auto kTickLimit = 120s;
 
 std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
   return {
@@ -38,12 +30,13 @@ std::vector<freeze::SavedDevice> saved_devices(vmm::Pc& pc) {
 
 }  // namespace
 
-SnapshotSeries::SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz) : vm_(vm), folder_(folder), hz_(hz) {}
+SnapshotSeries::SnapshotSeries(vmm::Vm& vm, RunFolder& folder, std::span<const std::byte> scheduler_file, double hz)
+    : vm_(vm), folder_(folder), scheduler_file_(scheduler_file), hz_(hz) {}
 SnapshotSeries::~SnapshotSeries() = default;
 
 Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested,
-                                                               RunFolder& folder) {
-  auto series = std::unique_ptr<SnapshotSeries>(new SnapshotSeries(vm, folder, options.snapshot_hz));
+                                                               std::span<const std::byte> scheduler_file, RunFolder& folder) {
+  auto series = std::unique_ptr<SnapshotSeries>(new SnapshotSeries(vm, folder, scheduler_file, options.snapshot_hz));
   series->byte_limit_ = options.effective_ring_bytes();
   series->walk_limit_ = options.dump_deadline;
   auto layout = freeze::RamLayout::of(vm.ram());
@@ -62,11 +55,16 @@ Result<std::unique_ptr<SnapshotSeries>> SnapshotSeries::create(vmm::Vm& vm, vmm:
   if (!source) return fail(std::move(source.error()));
   series->report_.dirty_source = source->source->name();
   for (const std::string& refusal : source->refused) series->report_.notes.push_back("dirty pages: " + refusal);
+  auto devices = saved_devices(pc);
+  devices.push_back(freeze::dump::saved_vcpu_perf(series->perf_, vm.cpus()));
   freeze::SnapshotterOptions how = defaults;
   how.rendezvous_limit = nested ? 10s : 2s;
-  auto snapshotter = freeze::Snapshotter::create(vm, *series->ring_, series->store_, std::move(source->source), saved_devices(pc), how);
+  auto snapshotter = freeze::Snapshotter::create(vm, *series->ring_, series->store_, std::move(source->source), std::move(devices), how);
   if (!snapshotter) return fail(std::move(snapshotter.error()));
   series->snapshotter_ = std::move(*snapshotter);
+  series->coordinator_ =
+      std::make_unique<freeze::Coordinator>(vm, *series->snapshotter_, *series->ring_, series->capture_pool_, how.rendezvous_limit);
+  series->coordinator_->on_capture([made = series.get()](const auto& capture) { made->captured(capture); });
   return series;
 }
 
@@ -78,44 +76,38 @@ engine::task<> SnapshotSeries::tick() {
     if (!due) co_return due.failure();
     report_.snapshots.missed_ticks += due->missed;
     ring_->count_skipped(due->missed);
-    if (taking_) {  // one that could not wait for its turn
+    const auto taken = co_await coordinator_->capture(freeze::Cause::kTick, due->index + 1, kTickLimit);
+    if (!taken) co_return taken.failure();
+    if (!taken->capture) {  // somebody else's capture took too long, or failed
       ++report_.snapshots.missed_ticks;
       ring_->count_skipped(1);
-      continue;
+    } else if (ring_->size() == 0 && taken->capture->take.ring_full) {
+      const auto refused = co_await refuse_ring();
+      co_return refused.failure();
     }
-    const auto taken = co_await take(due->index + 1);
-    if (!taken) co_return taken.failure();
   }
 }
 
-engine::task<> SnapshotSeries::take_last() {
+engine::task<> SnapshotSeries::hurry(freeze::Cause cause) {
   if (!ring_too_small_.empty()) co_return engine::ok;
-  const auto taken = co_await take(0);
+  const auto taken = co_await coordinator_->capture(cause);
   if (!taken) co_return taken.failure();
+  if (taken->capture && taken->capture->degraded()) failure_.degraded(cause, taken->capture);
+  if (!taken->taken()) co_return Error(taken->reason());
   co_return engine::ok;
 }
 
-engine::task<> SnapshotSeries::hurry() {
-  if (taking_ || !ring_too_small_.empty()) co_return engine::ok;
-  const auto taken = co_await take(0);
-  if (!taken) co_return taken.failure();
-  co_return engine::ok;
-}
-
-engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
-  taking_ = true;
-  const Cleared when_done{taking_};
-  auto taken = co_await snapshotter_->take(tick_number, capture_pool_);
-  if (!taken) co_return taken.failure();
-  const freeze::SnapshotMeta& meta = taken->meta;
-  switch (taken->result) {
+// Of each freeze, before those who asked for it go on.
+void SnapshotSeries::captured(const std::shared_ptr<const freeze::Captured>& capture) {
+  const freeze::SnapshotMeta& meta = capture->take.meta;
+  switch (capture->take.result) {
     case freeze::TakeResult::kRendezvousTimeout:
       ++report_.snapshots.rendezvous_timeouts;
       ring_->count_skipped(1);
       break;
     case freeze::TakeResult::kDidNotFit:
       ++report_.snapshots.did_not_fit;
-      if (!std::exchange(refusal_told_, true)) report_.notes.push_back("snapshot refused: " + taken->reason);
+      if (!std::exchange(refusal_told_, true)) report_.notes.push_back("snapshot refused: " + capture->reason);
       break;
     case freeze::TakeResult::kTaken:
       if (!meta.whole) ++report_.snapshots.partial;
@@ -128,22 +120,14 @@ engine::task<> SnapshotSeries::take(std::uint64_t tick_number) {
       break;
   }
   auto reading = std::make_shared<Reading>();
+  reading->capture = capture;
   reading->ring_bytes = ring_->bytes();
-  if (taken->result == freeze::TakeResult::kTaken && to_read_.size() == 0)
-    reading->view = std::make_shared<freeze::SnapshotView>(ring_->newest());
-  else if (taken->result == freeze::TakeResult::kTaken)
+  const bool ordered = meta.tick == 0;  // outside of the beat: somebody wants to know
+  if (capture->view && (ordered || to_read_.size() == 0))
+    reading->view = capture->view;
+  else if (capture->view)
     ++report_.walks_skipped;
-  const bool too_small = taken->result == freeze::TakeResult::kDidNotFit && taken->ring_full && ring_->size() == 0;
-  reading->take = std::move(*taken);
   to_read_.post(std::move(reading));
-  if (too_small) {
-    const auto refused = co_await refuse_ring();
-    co_return refused.failure();
-  }
-  const auto compress = [this] { ring_->compress_cold(kHotSnapshots, kCompressedPerTick); };
-  const auto compressed = co_await capture_pool_.run(compress);
-  if (!compressed) co_return compressed.failure();
-  co_return engine::ok;
 }
 
 // Nothing can be kept: says what could, and ends the ticks.
@@ -174,6 +158,7 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   options.deadline = deadline;
   auto kernel = walkers::Kernel::open(memory, options);
   if (!kernel) return fail(std::move(kernel.error()));
+  events_.look(*kernel, view.meta(), walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   watch_.look(*kernel, view.meta().sequence, walkers::WalkBudget(walkers::kMostTaskSteps, deadline));
   auto uts = walkers::uts(*kernel);
   if (!uts) return fail(std::move(uts.error()).within("init_uts_ns"));
@@ -191,12 +176,11 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
 }
 
 // Back on the engine: keeps what may tell most, and tells of a failure.
-void SnapshotSeries::after_walk(const std::shared_ptr<freeze::SnapshotView>& view) {
+void SnapshotSeries::after_walk(const std::shared_ptr<const freeze::SnapshotView>& view) {
   if (!touched_.empty()) snapshotter_->set_touched(std::exchange(touched_, {}));
-  const std::uint64_t sequence = view->meta().sequence;
-  if (watch_.last_attached() == sequence) telling_.before = view;
+  failure_.looked(view, watch_);
+  explained_ = watch_.failure() && !watch_.failure()->message.empty();
   if (!watch_.failure() || std::exchange(failure_told_, true)) return;
-  if (watch_.failure()->before != sequence) telling_.late = view;
   if (tell_failure_) tell_failure_();
 }
 
@@ -226,15 +210,16 @@ engine::task<> SnapshotSeries::read() {
 }
 
 void SnapshotSeries::write_metrics(const Reading& reading, std::optional<std::size_t> tasks, std::uint64_t walk_us) {
-  const freeze::SnapshotMeta& m = reading.take.meta;
-  const bool taken = reading.take.result == freeze::TakeResult::kTaken;
+  const freeze::Take& take = reading.capture->take;
+  const freeze::SnapshotMeta& m = take.meta;
+  const bool taken = take.result == freeze::TakeResult::kTaken;
   const boost::json::object line{
       {"sequence", m.sequence},
       {"tick", m.tick},
       {"taken", taken},
       {"whole", m.whole},
-      {"absent_pages", reading.take.absent_pages},
-      {"reason", taken ? boost::json::value(nullptr) : boost::json::value(reading.take.reason)},
+      {"absent_pages", take.absent_pages},
+      {"reason", taken ? boost::json::value(nullptr) : boost::json::value(reading.capture->reason)},
       {"realtime_ns", m.realtime_ns},
       {"guest_clock_ns", m.guest_clock_ns},
       {"precopy_us", m.precopy_us},
@@ -254,7 +239,7 @@ void SnapshotSeries::write_metrics(const Reading& reading, std::optional<std::si
 
 engine::task<> SnapshotSeries::read_newest() {
   if (ring_->size() == 0 || ring_->meta(ring_->size() - 1).sequence == read_sequence_) co_return engine::ok;
-  const auto view = std::make_shared<freeze::SnapshotView>(ring_->newest());
+  const std::shared_ptr<const freeze::SnapshotView> view = std::make_shared<freeze::SnapshotView>(ring_->newest());
   const auto work = [this, view] { return walk(*view); };
   const auto walked = co_await walk_pool_.run(work);
   after_walk(view);
@@ -278,26 +263,65 @@ engine::task<> SnapshotSeries::keep() {
   co_return engine::ok;
 }
 
-engine::task<> SnapshotSeries::dump_failure(std::span<const std::byte> scheduler_file) {
-  if (!watch_.failure()) co_return engine::ok;
-  const auto work = [this, scheduler_file]() -> Result<> {
-    const auto casts = scheduler_file.empty() ? walkers::bpf::CastAnalysis() : walkers::bpf::CastAnalysis::of_file(scheduler_file);
-    freeze::dump::FailureSource source;
-    source.casts = &casts;
-    if (watch_.failure()->before) source.before = telling_.before.get();  // else it is another scheduler's
-    source.late = telling_.late.get();
-    source.layout = &layout_;
-    source.kernel = kernel_ ? &*kernel_ : nullptr;
-    source.deadline = walk_limit_;
-    const auto dump = freeze::dump::make_failure_dump(*watch_.failure(), source);
-    stuck_ = freeze::dump::stuck_text(dump.main);
-    auto written = folder_.write_whole(freeze::dump::kMainName, as_bytes(freeze::dump::to_json(dump.main) + "\n"));
-    if (dump.late) {
-      const auto late = folder_.write_whole(freeze::dump::kLateName, as_bytes(freeze::dump::to_json(*dump.late) + "\n"));
-      if (written) written = late;
-    }
-    return written;
+// On the walk worker, where kernel_ is, too.
+freeze::dump::DumpSource SnapshotSeries::dump_source() {
+  if (!casts_) casts_ = scheduler_file_.empty() ? walkers::bpf::CastAnalysis() : walkers::bpf::CastAnalysis::of_file(scheduler_file_);
+  freeze::dump::DumpSource source;
+  source.casts = &*casts_;
+  source.layout = &layout_;
+  source.events = &events_;
+  source.kernel = kernel_ ? &*kernel_ : nullptr;
+  source.deadline = walk_limit_;
+  return source;
+}
+
+engine::task<std::shared_ptr<const freeze::dump::Report>> SnapshotSeries::report_of(std::shared_ptr<const freeze::SnapshotView> view) {
+  using Shared = std::shared_ptr<const freeze::dump::Report>;
+  const auto work = [this, view]() -> Result<Shared> {
+    auto made = freeze::dump::report_of(*view, dump_source());
+    if (!made) return fail(std::move(made.error()));
+    return std::make_shared<const freeze::dump::Report>(std::move(*made));
   };
+  auto done = co_await walk_pool_.run(work);
+  co_return std::move(done);
+}
+
+engine::task<> SnapshotSeries::with_tables(const freeze::LiveMemory& live, std::function<void(const walkers::Kernel&)> use) {
+  const auto work = [this, &live, &use]() -> Result<> {
+    if (!kernel_) {
+      auto opened = walkers::Kernel::open(live);
+      if (!opened) return fail(std::move(opened.error()));
+      kernel_.emplace(std::move(*opened));
+    }
+    use(*kernel_);
+    return {};
+  };
+  const auto done = co_await walk_pool_.run(work);
+  if (!done) co_return done.failure();
+  co_return engine::ok;
+}
+
+engine::task<> SnapshotSeries::write(std::string name, std::string text) {
+  const auto work = [this, &name, &text] { return folder_.write_whole(name, as_bytes(text)); };
+  const auto done = co_await walk_pool_.run(work);
+  if (!done) co_return done.failure();
+  co_return engine::ok;
+}
+
+// A file that cannot be written keeps no other from being.
+Result<> SnapshotSeries::write_failure() {
+  const auto dump = freeze::dump::make_failure_dump(failure_, watch_, dump_source());
+  stuck_ = dump.stuck;
+  Result<> result;
+  for (const auto& file : dump.files) {
+    const auto written = folder_.write_whole(file.name, as_bytes(freeze::dump::to_json(file.report) + "\n"));
+    if (result) result = written;
+  }
+  return result;
+}
+
+engine::task<> SnapshotSeries::dump_failure() {
+  const auto work = [this] { return write_failure(); };
   const auto done = co_await walk_pool_.run(work);
   if (!done) report_.notes.push_back("no failure dump: " + (done.is_error() ? done.error().message : std::string("cancelled")));
   co_return engine::ok;

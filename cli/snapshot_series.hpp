@@ -1,8 +1,8 @@
-// The 1 Hz history of one run: takes a snapshot at each tick, keeps the newest in the ring, reads each with the walkers, and writes a
-// line of metrics for it.
+// The history of one run, and what is read from it: a snapshot at each tick and whenever somebody orders one, the newest in the ring, each
+// walked once, with a line of metrics.
 //
-// Two things go on side by side: ticks, which must be on time, and reading, which may take longer than a period on a slow host. A
-// snapshot that arrives while the reader is still at an earlier one is not read, and counted.
+// Two things go on side by side: captures, which must be on time, and reading, which may take longer than a period on a slow host. A
+// snapshot that arrives while the reader is still at an earlier one is not read, and counted; one that somebody asked for is.
 #pragma once
 
 #include <functional>
@@ -15,31 +15,50 @@
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
 #include "engine/engine.hpp"
+#include "freeze/coordinator.hpp"
+#include "freeze/dump/failure_dump.hpp"
+#include "freeze/failure_capture.hpp"
 #include "freeze/recording_memory.hpp"
 #include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_memory.hpp"
 #include "freeze/snapshotter.hpp"
 #include "vmm/pc.hpp"
+#include "vmm/vcpu_perf.hpp"
 #include "walkers/kernel.hpp"
 
 namespace floe::cli {
 
 class SnapshotSeries {
  public:
+  // `scheduler_file`: the scheduler's executable, for the dumps; may be empty. It outlives the series, as all else does.
   static Result<std::unique_ptr<SnapshotSeries>> create(vmm::Vm& vm, vmm::Pc& pc, const RunOptions& options, bool nested,
-                                                        RunFolder& folder);
+                                                        std::span<const std::byte> scheduler_file, RunFolder& folder);
   ~SnapshotSeries();
+
+  // Counts what the vCPUs do, for each snapshot, where the host can. After their start.
+  void count_vcpus() { perf_.open(vm_); }
+
+  // Owns the freeze, until close(). Everything below that captures needs it to run.
+  engine::task<> coordinate() { return coordinator_->run(); }
+  void close() { coordinator_->close(); }
+  freeze::Coordinator& coordinator() { return *coordinator_; }
 
   // Ticks from now on, until stopped. Call once, at the guest's hello. Error: the host cannot, or ring_too_small().
   engine::task<> tick();
-  // Reads what tick() took, until close_reading().
+  // Reads what was taken, until close_reading().
   engine::task<> read();
   void close_reading() { to_read_.close(); }
 
-  // One snapshot outside the beat: the last state of a guest that crashed.
-  engine::task<> take_last();
   // One snapshot as soon as possible, beside the beat: something is happening to the guest now.
-  engine::task<> hurry();
+  engine::task<> hurry(freeze::Cause cause);
+  // The failure dump of a snapshot, on a worker thread. Error: no kernel in it.
+  engine::task<std::shared_ptr<const freeze::dump::Report>> report_of(std::shared_ptr<const freeze::SnapshotView> view);
+  // Calls `use` on the worker that walks, with the tables of the guest's kernel: those of the last walk, or else, read from `live`, its
+  // own. Error: there is no kernel to be read yet.
+  engine::task<> with_tables(const freeze::LiveMemory& live, std::function<void(const walkers::Kernel&)> use);
+  // A whole file of the run's folder, written by a worker.
+  engine::task<> write(std::string name, std::string text);
+
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
   // Not even one snapshot fitted: which --ring-bytes would. Empty otherwise.
@@ -55,41 +74,41 @@ class SnapshotSeries {
   const freeze::SchedulerWatch& scheduler() const { return watch_; }
   void on_failure(std::function<void()> tell) { tell_failure_ = std::move(tell); }
 
-  // The snapshots that tell most of a scheduler that failed: the last one with it in charge, and the one that showed the failure, where
-  // that is a later one. They stay readable whatever the ring evicts.
-  struct Telling {
-    std::shared_ptr<const freeze::SnapshotView> before, late;
-  };
-  const Telling& telling() const { return telling_; }
+  // What the kernel says of it has been read.
+  bool failure_explained() const { return explained_; }
   const freeze::RamLayout& layout() const { return layout_; }
 
-  // The failure dump of those snapshots, into the run's folder. Nothing to do where no scheduler has failed. `scheduler_file`: its
-  // executable, may be empty.
-  engine::task<> dump_failure(std::span<const std::byte> scheduler_file);
+  // The dumps of a scheduler that failed, or nearly did, into the run's folder; nothing where there was nothing of the kind.
+  engine::task<> dump_failure();
   // Who was stuck, where and for how long; empty where nobody was, or no dump was made.
   const std::string& stuck() const { return stuck_; }
 
  private:
-  SnapshotSeries(vmm::Vm& vm, RunFolder& folder, double hz);
-  engine::task<> take(std::uint64_t tick_number);
+  SnapshotSeries(vmm::Vm& vm, RunFolder& folder, std::span<const std::byte> scheduler_file, double hz);
   engine::task<> refuse_ring();
   struct Reading {
-    std::shared_ptr<freeze::SnapshotView> view;
-    freeze::Take take;
+    std::shared_ptr<const freeze::Captured> capture;
+    std::shared_ptr<const freeze::SnapshotView> view;  // to walk; none: only its line of metrics is written
     std::uint64_t ring_bytes = 0;
   };
+  void captured(const std::shared_ptr<const freeze::Captured>& capture);
+  freeze::dump::DumpSource dump_source();
+  Result<> write_failure();
   Result<> walk(const freeze::SnapshotView& view);
-  void after_walk(const std::shared_ptr<freeze::SnapshotView>& view);
+  void after_walk(const std::shared_ptr<const freeze::SnapshotView>& view);
   void write_metrics(const Reading& reading, std::optional<std::size_t> tasks, std::uint64_t walk_us);
 
   vmm::Vm& vm_;
   RunFolder& folder_;
+  std::span<const std::byte> scheduler_file_;
   double hz_;
   engine::worker_pool capture_pool_{1};
   engine::worker_pool walk_pool_{1};
   std::shared_ptr<freeze::PageStore> store_;
   std::unique_ptr<freeze::SnapshotRing> ring_;
+  vmm::VcpuPerf perf_;
   std::unique_ptr<freeze::Snapshotter> snapshotter_;
+  std::unique_ptr<freeze::Coordinator> coordinator_;
   freeze::RamLayout layout_;
   std::uint64_t byte_limit_ = 0;
   std::chrono::nanoseconds walk_limit_{};  // of one snapshot, or of the dump of one; 0: none
@@ -98,12 +117,14 @@ class SnapshotSeries {
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
   std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
   std::vector<std::uint64_t> touched_;     // the pages it read, on their way to the snapshotter
+  freeze::EventTimeline events_;           // likewise
   freeze::SchedulerWatch watch_;           // used where a snapshot is walked; read between walks
   std::function<void()> tell_failure_;
   bool failure_told_ = false;
-  Telling telling_;
+  bool explained_ = false;
+  freeze::FailureCapture failure_;
+  std::optional<walkers::bpf::CastAnalysis> casts_;  // of the scheduler's file, once somebody wanted a dump; used on the walk worker
   std::string stuck_;
-  bool taking_ = false;
   bool refusal_told_ = false;
   std::string ring_too_small_;
 

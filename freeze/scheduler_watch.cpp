@@ -69,7 +69,10 @@ void LoggedEnds::line(std::string_view text) {
 }
 
 bool SchedulerWatch::look(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget) {
-  if (failure_) return false;
+  if (failure_) {
+    if (failure_->message.empty() && layout_ && layout_->exists()) add_message(kernel, budget);
+    return false;
+  }
   // The tables of a kernel are taken over from snapshot to snapshot, unless the guest has booted another.
   if (!layout_ || !kernel.times().tables_reused) {
     layout_ = scx::Layout::of(kernel);
@@ -101,27 +104,40 @@ bool SchedulerWatch::look(const walkers::Kernel& kernel, std::uint64_t sequence,
   last_attached_ = sequence;
   const auto oldest = scx::oldest_runnable(walk);
   steps_ = budget.taken();
-  if (!oldest || !sched->watchdog_timeout || *sched->watchdog_timeout == 0 || oldest->age_jiffies <= *sched->watchdog_timeout) return false;
+  oldest_.reset();
+  if (oldest) oldest_ = *oldest;
+  watchdog_timeout_ = sched->watchdog_timeout;
+  if (!is_overdue(kernel)) return false;
   SchedulerFailure failure;
   failure.stall = true;
-  failure.oldest = oldest;
-  failure.watchdog_timeout = sched->watchdog_timeout;
+  failure.oldest = oldest_;
+  failure.watchdog_timeout = watchdog_timeout_;
   return fail(kernel, std::move(failure), sequence);
+}
+
+// scx_watchdog_workfn() looks every half timeout, so that it speaks by one and a half; a second more for it to be run at all.
+bool SchedulerWatch::is_overdue(const walkers::Kernel& kernel) const {
+  if (!oldest_ || !watchdog_timeout_ || *watchdog_timeout_ == 0 || oldest_->age_jiffies <= *watchdog_timeout_) return false;
+  return oldest_->age_jiffies - *watchdog_timeout_ > *watchdog_timeout_ / 2 + walkers::tick_rate(kernel).value_or(1000);
 }
 
 // A scheduler that went away between two snapshots took its exit info with it. The kernel logs an error exit before it lets go of the
 // scheduler (scx_root_disable() in kernel/sched/ext.c), so once that is gone all has been said. The log is that of this boot; a line that a
 // process wrote to /dev/kmsg is of another facility.
-bool SchedulerWatch::look_at_log(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget) {
+std::optional<LoggedEnd> SchedulerWatch::logged_failure(const walkers::Kernel& kernel, walkers::WalkBudget budget) {
   const auto head = walkers::kernel_log_head(kernel);
-  if (!head || head.value() == log_head_) return false;
+  if (!head || head.value() == log_head_) return std::nullopt;
   const auto log = walkers::kernel_log(kernel, budget);
-  if (!log) return false;
+  if (!log) return std::nullopt;
   LoggedEnds ends;
   for (const auto& record : log->records)
     if (record.facility == 0) ends.line(record.text);
   if (log->complete && log->reserved == 0) log_head_ = *head;
-  const auto& end = ends.failed();
+  return ends.failed();
+}
+
+bool SchedulerWatch::look_at_log(const walkers::Kernel& kernel, std::uint64_t sequence, walkers::WalkBudget budget) {
+  const auto end = logged_failure(kernel, budget);
   if (!end) return false;
   SchedulerFailure failure;
   failure.stall = end->is_stall();
@@ -129,6 +145,21 @@ bool SchedulerWatch::look_at_log(const walkers::Kernel& kernel, std::uint64_t se
   failure.reason = end->reason;
   failure.message = end->message;
   return fail(kernel, std::move(failure), sequence);
+}
+
+// The kernel sets exit_kind first (scx_claim_exit() in kernel/sched/ext.c); what it has to say comes after, and the log last.
+void SchedulerWatch::add_message(const walkers::Kernel& kernel, walkers::WalkBudget budget) {
+  scx::Walk walk(kernel, *layout_, budget);
+  const auto info = scx::exit_info(walk);
+  if (info && scx::is_error(info->kind) && !info->msg.empty()) {
+    failure_->reason = info->reason;
+    failure_->message = info->msg;
+    return;
+  }
+  const auto end = logged_failure(kernel, budget);
+  if (!end || end->name != failure_->name || end->message.empty()) return;
+  failure_->reason = end->reason;
+  failure_->message = end->message;
 }
 
 bool SchedulerWatch::fail(const walkers::Kernel& kernel, SchedulerFailure failure, std::uint64_t sequence) {

@@ -1,34 +1,33 @@
-// The dump that a run leaves of a scheduler that failed: made of the snapshots that tell most.
+// The dumps that a run leaves of a scheduler that failed: made of the snapshots that FailureCapture picked.
 //
-// After the kernel has thrown a scheduler out its queues are gone, and while it does so everybody runs in bypass mode. So the main dump is
-// that of the last snapshot in which the scheduler was in charge: who was stuck, on which DSQ, for how long. The exit's reason comes from
-// later, from the snapshot that showed it or from the kernel's log, and the later snapshot has a dump of its own beside it.
+// The main dump is `dual`: the snapshot half-way to the watchdog's limit beside the one of the end, as early as it could be had. After the
+// kernel has thrown a scheduler out its queues are gone, and while it does so everybody runs in bypass mode; so the last snapshot in which
+// the scheduler was in charge (who was stuck, on which DSQ, for how long) has a dump of its own, tagged `before`, where it is neither of
+// the two. An early snapshot whose failure never came, or of a scheduler that left in good order, is a tagged sibling too.
 #pragma once
 
 #include <chrono>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "freeze/dump/model.hpp"
 #include "freeze/event_timeline.hpp"
-#include "freeze/scheduler_watch.hpp"
-#include "freeze/snapshot_ring.hpp"
+#include "freeze/failure_capture.hpp"
 #include "walkers/bpf/casts.hpp"
 #include "walkers/kernel.hpp"
 
 namespace floe::freeze::dump {
 
 inline constexpr const char* kMainName = "run.failure-dump.json";
-inline constexpr const char* kLateName = "run.snapshot.late.json";
 
-struct FailureDump {
-  Report main;
-  std::optional<Report> late;  // where that is another snapshot
-};
+// "run.failure-dump.json" and "a/b c": "run.snapshot.a_b_c.json". Whatever is no letter, digit, dot, dash or underscore of ASCII is one.
+std::string sibling_name(std::string_view tag, std::string_view main_name = kMainName);
 
-struct FailureSource {
-  const SnapshotView* before = nullptr;  // the last with the scheduler in charge; one of the two is there
-  const SnapshotView* late = nullptr;    // the one that showed the failure
+// What every report of a run's snapshots is made with.
+struct DumpSource {
   const RamLayout* layout = nullptr;
   const walkers::Kernel* kernel = nullptr;                       // opened from the same guest: lends its tables; may be null
   const walkers::bpf::CastAnalysis* casts = nullptr;             // of the scheduler's executable; may be null
@@ -36,10 +35,24 @@ struct FailureSource {
   std::chrono::nanoseconds deadline = std::chrono::seconds(10);  // for each
 };
 
-// On a worker thread. A snapshot without a readable kernel gives a placeholder.
-FailureDump make_failure_dump(const SchedulerFailure& failure, const FailureSource& source);
+struct DumpFile {
+  std::string name;
+  AnyReport report;
+};
+
+struct FailureDump {
+  std::vector<DumpFile> files;  // the main one first, where there is one
+  std::string stuck;            // who waited longest, where and for how long; empty: nobody
+};
+
+// On a worker thread. `failure`: what the watch has found, if it has. Nothing, where there is neither a failure nor an early snapshot. A
+// snapshot without a readable kernel gives a placeholder.
+FailureDump make_failure_dump(const FailureCapture& captured, const SchedulerWatch& watch, const DumpSource& source);
 
 // The report of one ring snapshot. Error: no kernel in it.
-Result<Report> report_of(const SnapshotView& view, const FailureSource& source);
+Result<Report> report_of(const SnapshotView& view, const DumpSource& source);
+
+// What there is to say of a freeze for which not every vCPU parked.
+DegradedReport degraded_report(const Take& take, const std::string& reason);
 
 }  // namespace floe::freeze::dump

@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(a_task_that_waited_longer_than_the_watchdog_allows_is_a_sta
     ScxGuest guest({.generation = generation});
     guest.attach("mine");
     const Kva task = guest.add_task(107, "stallme");
-    guest.make_runnable(task, 0, ScxGuest::kTimeout + 125);
+    guest.make_runnable(task, 0, ScxGuest::kTimeout * 3 / 2 + 375);
     guest.enqueue(task, guest.add_user_dsq(0x5157, 0));
     Looks looks;
     BOOST_TEST(looks.look(guest));
@@ -72,8 +72,22 @@ BOOST_AUTO_TEST_CASE(a_task_that_waited_longer_than_the_watchdog_allows_is_a_sta
     BOOST_TEST(looks.watch.failure()->before.value() == 1u);
     BOOST_TEST(looks.watch.failure()->shown_by == 1u);
     BOOST_TEST(looks.watch.failure()->describe() ==
-               "the scheduler mine stalled: stallme[107] has been runnable for 5.5 s on DSQ 0x5157, its watchdog allows 5.0 s");
+               "the scheduler mine stalled: stallme[107] has been runnable for 9.0 s on DSQ 0x5157, its watchdog allows 5.0 s");
   }
+}
+
+// The kernel's watchdog looks every half timeout: it has the first word.
+BOOST_AUTO_TEST_CASE(a_wait_that_the_watchdog_may_not_have_seen_yet_is_no_failure) {
+  ScxGuest guest;
+  guest.attach("mine");
+  const Kva task = guest.add_task(107, "stallme");
+  guest.make_runnable(task, 0, ScxGuest::kTimeout * 3 / 2 + 250);
+  Looks looks;
+  BOOST_TEST(!looks.look(guest));
+  BOOST_TEST(looks.watch.oldest()->age_jiffies == ScxGuest::kTimeout * 3 / 2 + 250);
+  BOOST_TEST(looks.watch.watchdog_timeout().value() == ScxGuest::kTimeout);
+  guest.waited(task, ScxGuest::kTimeout * 3 / 2 + 251);
+  BOOST_TEST(looks.look(guest));
 }
 
 BOOST_AUTO_TEST_CASE(the_exit_info_is_quoted_and_the_snapshot_before_is_known) {

@@ -247,9 +247,13 @@ Kva ScxGuest::add_task(std::int32_t pid, const std::string& comm) {
 void ScxGuest::make_runnable(Kva task, std::uint32_t cpu, std::uint64_t age) {
   guest.put(task + guest.offset("task_struct.__state"), std::uint32_t{0});
   guest.put(scx(task) + guest.offset("sched_ext_entity.flags"), std::uint32_t{1});
-  guest.put(scx(task) + guest.offset("sched_ext_entity.runnable_at"), kNow - age);
+  waited(task, age);
   const Kva list = rq(cpu) + guest.offset("rq.scx") + guest.offset("scx_rq.runnable_list");
   link_before(list, scx(task) + guest.offset("sched_ext_entity.runnable_node"));
+}
+
+void ScxGuest::waited(Kva task, std::uint64_t age) {
+  guest.put(scx(task) + guest.offset("sched_ext_entity.runnable_at"), kNow - age);
 }
 
 void ScxGuest::enqueue(Kva task, Kva dsq) {

@@ -29,8 +29,9 @@ class ScxGuest {
   Kva add_task(std::int32_t pid, const std::string& comm);
   // Puts it on a CPU's runnable list, queued `age` jiffies ago.
   void make_runnable(Kva task, std::uint32_t cpu, std::uint64_t age);
-  void enqueue(Kva task, Kva dsq);  // at the end of the list
-  Kva add_cursor(Kva dsq);          // an iterator that stands there
+  void waited(Kva task, std::uint64_t age);  // it was queued so long ago
+  void enqueue(Kva task, Kva dsq);           // at the end of the list
+  Kva add_cursor(Kva dsq);                   // an iterator that stands there
 
   // The scheduler `name` attached and enabled.
   void attach(const std::string& name);

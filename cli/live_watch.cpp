@@ -1,0 +1,134 @@
+#include "cli/live_watch.hpp"
+
+#include "walkers/scx/runnable.hpp"
+#include "walkers/scx/sched.hpp"
+
+namespace floe::cli {
+namespace {
+
+using namespace std::chrono_literals;
+namespace scx = walkers::scx;
+
+constexpr std::uint64_t kMostSteps = 200'000;  // of a look at who waits
+
+constexpr auto kSearchPause = 5s;
+
+// Polls stop while a worker has the words.
+struct Held {
+  unsigned& count;
+  explicit Held(unsigned& holders) : count(holders) { ++count; }
+  ~Held() { --count; }
+};
+
+}  // namespace
+
+// The kernel lets go of a scheduler some 100 ms after it began to throw it out. On an emulated CPU each look costs the guest its time.
+LiveWatch::LiveWatch(vmm::Vm& vm, SnapshotSeries& series, bool nested, Tell tell)
+    : vm_(vm),
+      series_(series),
+      poll_period_(nested ? 5ms : 2ms),
+      look_period_(nested ? 500ms : 250ms),
+      tell_(std::move(tell)),
+      live_(vm.ram()),
+      words_(vm.ram(), live_) {}
+
+engine::task<> LiveWatch::run() {
+  auto both = co_await engine::when_all(poll(), look());
+  (void)both;
+  co_return engine::ok;
+}
+
+engine::task<> LiveWatch::poll() {
+  engine::ticker beat(poll_period_);
+  for (;;) {
+    const auto due = co_await beat.next();
+    if (!due) co_return due.failure();
+    if (held_ != 0) continue;
+    ++polls_;
+    const auto hits = words_.poll();
+    if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();
+    for (unsigned slot = 0; hits.users != 0 && slot < freeze::kMaxUserWatches; ++slot) {
+      if ((hits.users >> slot & 1) == 0) continue;
+      const std::string symbol = words_.user(slot)->symbol;
+      words_.release(slot);  // each fires once
+      tell_.fired(symbol);
+    }
+  }
+}
+
+engine::task<> LiveWatch::look() {
+  engine::ticker beat(look_period_);
+  for (;;) {
+    const auto due = co_await beat.next();
+    if (!due) co_return due.failure();
+    freeze::WordPlaces places;
+    Waits waits;
+    const auto last = words_.places();
+    const auto use = [this, &places, &waits, &last](const walkers::Kernel& tables) {
+      places = freeze::WordWatch::find(tables, live_, words_.latch_name(), last);
+      waits = measure_waits(tables);
+    };
+    const auto used = co_await series_.with_tables(live_, use);
+    if (used.is_cancelled()) co_return used.failure();
+    if (!used) {  // no kernel that can be read: looking for one in all of RAM costs too much to do it at each beat
+      const auto rested = co_await engine::sleep_for(kSearchPause);
+      if (!rested) co_return rested.failure();
+      continue;
+    }
+    words_.adopt(std::move(places));
+    const bool long_wait = waits.oldest && waits.threshold && *waits.oldest >= *waits.threshold;
+    if (long_wait && !wait_told_) tell_.long_wait();
+    wait_told_ = long_wait;
+  }
+}
+
+// The guest runs meanwhile: a list that changes under the walk gives a wrong age now and then, and a capture for nothing.
+LiveWatch::Waits LiveWatch::measure_waits(const walkers::Kernel& tables) {
+  Waits waits;
+  walkers::OpenOptions how;
+  how.previous = &tables;
+  const auto now = walkers::Kernel::open(live_, how);
+  if (!now) return waits;
+  if (!layout_) layout_ = scx::Layout::of(*now);
+  if (!layout_->exists()) return waits;
+  walkers::WalkBudget budget(kMostSteps);
+  scx::Walk walk(*now, *layout_, budget);
+  const auto sched = scx::sched_state(walk);
+  if (!sched || sched->exit_kind != 0 || !sched->watchdog_timeout || *sched->watchdog_timeout == 0) return waits;
+  const auto oldest = scx::oldest_runnable(walk);
+  waits.threshold = *sched->watchdog_timeout / 2;
+  if (oldest) waits.oldest = oldest->age_jiffies;
+  return waits;
+}
+
+engine::task<> LiveWatch::watch(std::string symbol) {
+  Result<> result;
+  const auto use = [this, &symbol, &result](const walkers::Kernel& tables) {
+    const auto slot = words_.watch(symbol, tables);
+    if (!slot) result = fail(slot.error());
+  };
+  const Held held(held_);
+  const auto used = co_await series_.with_tables(live_, use);
+  if (!used) co_return used.failure();
+  co_return std::move(result);
+}
+
+engine::task<freeze::KernelReply> LiveWatch::kernel_op(freeze::KernelOpRequest request) {
+  std::optional<freeze::KernelOp> op;
+  const auto use = [this, &request, &op](const walkers::Kernel& tables) {
+    op = freeze::KernelOp::resolve(request, tables, live_, vm_.ram());
+    if (!op->cold()) op->apply();
+  };
+  const auto used = co_await series_.with_tables(live_, use);
+  if (used.is_cancelled()) co_return used.failure();
+  if (!used) co_return freeze::refuse(request, used.error().message);
+  if (op->cold()) {
+    const auto act = [&op] { op->apply(); };
+    const auto done = co_await series_.coordinator().inside(act);
+    if (done.is_cancelled()) co_return done.failure();
+    if (!done) co_return freeze::refuse(request, done.error().message);
+  }
+  co_return op->reply();
+}
+
+}  // namespace floe::cli

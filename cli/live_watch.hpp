@@ -1,0 +1,61 @@
+// What floe looks at in the running guest, between snapshots: the word in which the kernel writes why a scheduler ends, variables that
+// somebody asked to have watched, and how long the longest wait is. Each is a reason for a capture at once. Kernel operations that are
+// asked for go through here too, for they need the same: the kernel's tables, and its memory as it is now.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "cli/snapshot_series.hpp"
+#include "engine/engine.hpp"
+#include "freeze/kernel_ops.hpp"
+#include "freeze/word_watch.hpp"
+#include "walkers/scx/layout.hpp"
+
+namespace floe::cli {
+
+class LiveWatch {
+ public:
+  struct Tell {
+    std::function<void()> failure;                         // the scheduler is being thrown out, at this moment
+    std::function<void()> long_wait;                       // somebody has waited for half of what the watchdog allows
+    std::function<void(const std::string& symbol)> fired;  // a variable that was asked for has another value
+  };
+  LiveWatch(vmm::Vm& vm, SnapshotSeries& series, bool nested, Tell tell);
+
+  // Until stopped.
+  engine::task<> run();
+
+  // Watches a kernel variable; told once when it changes. Errors: WordWatch::watch(), or the kernel's tables are not known (yet).
+  engine::task<> watch(std::string symbol);
+  // Answers in every case but that of a stopped caller.
+  engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
+
+  // How exit_kind is watched, for the manifest; and how often it was polled.
+  std::string_view method() const { return freeze::to_string(words_.method()); }
+  std::uint64_t polls() const { return polls_; }
+
+ private:
+  engine::task<> poll();
+  engine::task<> look();
+  struct Waits {
+    std::optional<std::uint64_t> oldest, threshold;  // jiffies
+  };
+  Waits measure_waits(const walkers::Kernel& tables);
+
+  vmm::Vm& vm_;
+  SnapshotSeries& series_;
+  std::chrono::nanoseconds poll_period_, look_period_;
+  Tell tell_;
+  freeze::LiveMemory live_;
+  freeze::WordWatch words_;
+  std::optional<walkers::scx::Layout> layout_;  // used by look()'s worker
+  unsigned held_ = 0;                           // words_ is in a worker's hands: no polls meanwhile
+  bool failure_told_ = false, wait_told_ = false;
+  std::uint64_t polls_ = 0;
+};
+
+}  // namespace floe::cli

@@ -1,0 +1,70 @@
+#include "cli/on_demand.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+#include "base/file.hpp"
+#include "cli/control.hpp"
+#include "cli/json.hpp"
+#include "freeze/dump/json.hpp"
+
+namespace floe::cli {
+namespace {
+
+constexpr std::size_t kMostTag = 64;  // bytes, as from the guest
+
+std::string answer_of(const OnDemandCapture& capture) {
+  if (!capture.ok) return refusal(capture.reason);
+  return boost::json::serialize(
+      boost::json::object{{"ok", true}, {"file", capture.file}, {"sequence", capture.sequence}, {"pause_us", capture.pause_us}});
+}
+
+}  // namespace
+
+engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string tag) {
+  OnDemandCapture made;
+  made.tag = std::move(tag);
+  made.cause = cause;
+  auto answer = co_await series_.coordinator().capture(cause);
+  if (!answer) co_return answer.failure();
+  made.reason = answer->reason();
+  if (!answer->capture) co_return std::move(made);
+  const freeze::Take& take = answer->capture->take;
+  made.pause_us = take.meta.pause_us;
+  std::string json;
+  if (answer->capture->degraded()) {
+    json = freeze::dump::to_json(freeze::dump::degraded_report(take, made.reason));
+  } else if (answer->taken()) {
+    made.sequence = take.meta.sequence;
+    auto report = co_await series_.report_of(answer->capture->view);
+    if (report.is_cancelled()) co_return report.failure();
+    if (report) {
+      made.report = *report;
+      json = freeze::dump::to_json(*made.report);
+    } else {
+      made.reason = "no report: " + report.error().message;
+    }
+  }
+  if (json.empty()) co_return std::move(made);
+  made.file = freeze::dump::sibling_name(made.tag);
+  const auto written = co_await series_.write(made.file, json + "\n");
+  if (written.is_cancelled()) co_return written.failure();
+  if (!written) made.reason = written.error().message;
+  made.ok = made.report && written;
+  co_return std::move(made);
+}
+
+engine::task<std::string> OnDemand::answer(std::string request) {
+  boost::system::error_code malformed;
+  const auto value = boost::json::parse(request, malformed);
+  const auto* const name = !malformed && value.is_object() ? value.get_object().if_contains("snapshot") : nullptr;
+  if (name == nullptr || !name->is_string()) co_return refusal("the request is not {\"snapshot\":\"NAME\"}");
+  const std::string tag(name->get_string());
+  if (tag.empty() || tag.size() > kMostTag) co_return refusal(fmt::format("a snapshot's name has 1 to {} bytes", kMostTag));
+  auto made = co_await capture(freeze::Cause::kOperator, tag);
+  if (!made) co_return refusal(made.is_error() ? made.error().message : "the run is ending");
+  co_return answer_of(*made);
+}
+
+}  // namespace floe::cli

@@ -1,0 +1,58 @@
+// Which snapshots tell of a scheduler's failure, picked out while a run goes on: the one half-way to the watchdog's limit (early), the last
+// with the scheduler in charge (before), and the one that showed its end (late). They stay readable whatever the ring evicts.
+//
+//   Idle --a wait reaches half of the watchdog's timeout--> TookEarly --the scheduler failed--> Done
+//     \________________________________the scheduler failed______________________________/
+//
+// A wait that ends well leaves its early snapshot in place until another wait gets as long: the newest such wait is the one that may have
+// become a failure.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "freeze/coordinator.hpp"
+#include "freeze/scheduler_watch.hpp"
+
+namespace floe::freeze {
+
+class FailureCapture {
+ public:
+  enum class State { kIdle, kTookEarly, kDone };
+  using View = std::shared_ptr<const SnapshotView>;
+
+  // After each look of `watch` at a snapshot, in their order.
+  void looked(const View& view, const SchedulerWatch& watch);
+  // A capture for which not all vCPUs parked: of kLate or kEarly, else it says nothing of a failure.
+  void degraded(Cause cause, const std::shared_ptr<const Captured>& capture);
+
+  State state() const;
+  const View& early() const { return early_; }
+  const View& before() const { return before_; }
+  const View& late() const { return late_; }
+  // The first one after it: there may be more of the kernel's words in it.
+  const View& after() const { return after_; }
+  // What there is in the place of a late, or an early, snapshot that could not be taken.
+  const std::shared_ptr<const Captured>& late_degraded() const { return late_degraded_; }
+  const std::shared_ptr<const Captured>& early_degraded() const { return early_degraded_; }
+
+  // Jiffies, of the early snapshot: the longest wait in it, and from which on one is taken; 0 without one.
+  std::uint64_t early_age() const { return early_ ? early_age_ : 0; }
+  std::uint64_t early_threshold() const { return early_ ? early_threshold_ : 0; }
+  // Why there is no early snapshot.
+  std::optional<std::string> early_skipped_reason() const;
+
+ private:
+  View early_, before_, late_, after_;
+  std::shared_ptr<const Captured> early_degraded_, late_degraded_;
+  bool done_ = false;
+  bool waiting_long_ = false;  // in the last look, somebody was
+  bool seen_in_charge_ = false;
+  std::optional<std::uint64_t> threshold_;
+  std::uint64_t peak_ = 0;
+  std::uint64_t early_age_ = 0, early_threshold_ = 0;
+};
+
+}  // namespace floe::freeze
