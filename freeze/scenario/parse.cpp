@@ -325,6 +325,15 @@ class ScenarioReader {
   Made made_;
 };
 
+// What a step starts, or null. Constant as the action is.
+template <class AnyAction>
+auto* program_of(AnyAction& action) {
+  auto* program = std::get_if<StartScheduler>(&action) != nullptr ? &std::get_if<StartScheduler>(&action)->program : nullptr;
+  if (auto* replace = std::get_if<ReplaceScheduler>(&action)) program = &replace->program;
+  if (auto* run = std::get_if<RunProgram>(&action)) program = &run->program;
+  return program;
+}
+
 }  // namespace
 
 std::string_view name_of(const Action& action) {
@@ -346,15 +355,19 @@ std::string_view name_of(Assert::Relation relation) {
 
 std::vector<std::string> programs_of(const Scenario& scenario) {
   std::vector<std::string> programs;
-  const auto add = [&programs](const Program& program) {
-    if (std::find(programs.begin(), programs.end(), program.command.front()) == programs.end()) programs.push_back(program.command.front());
-  };
   for (const Step& step : scenario.steps) {
-    if (const auto* start = std::get_if<StartScheduler>(&step.action)) add(start->program);
-    if (const auto* replace = std::get_if<ReplaceScheduler>(&step.action)) add(replace->program);
-    if (const auto* run = std::get_if<RunProgram>(&step.action)) add(run->program);
+    const Program* program = program_of(step.action);
+    if (program == nullptr) continue;
+    const std::string& name = program->command.front();
+    if (std::find(programs.begin(), programs.end(), name) == programs.end()) programs.push_back(name);
   }
   return programs;
+}
+
+void place_programs(Scenario& scenario, const std::function<std::string(const std::string& program)>& place) {
+  for (Step& step : scenario.steps) {
+    if (Program* program = program_of(step.action)) program->command.front() = place(program->command.front());
+  }
 }
 
 Result<Scenario> parse_scenario(std::string_view text, const std::string& file) {

@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 #include <random>
 
+#include "base/file.hpp"
 #include "freeze/scenario/run.hpp"
 
 using namespace floe;
@@ -147,6 +148,9 @@ BOOST_AUTO_TEST_CASE(steps_have_names_and_the_programs_are_known) {
   BOOST_TEST(describe(all.steps[3].action) == "spawn w0, w1, w2, w3, w4");
   BOOST_TEST(describe(all.steps[18].action) == "assert report b scx_sched_state.exit_kind == \"0\"");
   BOOST_TEST((programs_of(all) == std::vector<std::string>{"floe_sched", "/bin/sh"}));
+  Scenario placed = whole();
+  place_programs(placed, [](const std::string& program) { return "/in/guest/" + program; });
+  BOOST_TEST(at<ReplaceScheduler>(placed, 9).program.command.front() == "/in/guest/floe_sched");
 }
 
 BOOST_AUTO_TEST_CASE(mistakes_name_their_place_path_and_what_is_allowed) {
@@ -209,6 +213,13 @@ BOOST_AUTO_TEST_CASE(the_file_as_a_whole) {
   const auto missing = read_scenario("/nonexistent/scenario.json");
   BOOST_REQUIRE(!missing.has_value());
   BOOST_TEST(missing.error().message.find("/nonexistent/scenario.json") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(the_example_of_the_documentation_is_sound) {
+  const std::string page = read_text(std::string(FLOE_SOURCE_DIR) + "/docs/scenario.md").value();
+  const std::size_t begin = page.find("```json") + 7;
+  const auto scenario = parse_scenario(page.substr(begin, page.find("```", begin) - begin), "scenario.md");
+  BOOST_TEST(scenario.has_value(), (scenario ? "" : scenario.error().message));
 }
 
 BOOST_AUTO_TEST_CASE(damaged_files_give_an_error_with_a_place_or_a_sound_scenario) {
