@@ -89,8 +89,8 @@ class Init {
   Processes processes_{port_};
   Control control_{port_, processes_};
   Relay relay_{port_};
-  Child& scheduler_ = processes_.add(wire::kRunScheduler, "scheduler", wire::kSchedulerOut, wire::kSchedulerErr, wire::kSchedulerExit);
-  Child& command_ = processes_.add(wire::kRunCommand, "command", wire::kWorkloadOut, wire::kWorkloadErr, wire::kWorkloadResult);
+  Child& scheduler_ = processes_.add(wire::kRunScheduler, "the scheduler", wire::kSchedulerOut, wire::kSchedulerErr, wire::kSchedulerExit);
+  Child& command_ = processes_.add(wire::kRunCommand, "the command", wire::kWorkloadOut, wire::kWorkloadErr, wire::kWorkloadResult);
 };
 
 void Init::log(int level, const std::string& text) {

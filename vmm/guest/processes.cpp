@@ -58,7 +58,8 @@ Result<std::uint32_t> Processes::start(const wire::StartProcess& request, const 
   if (find(request.process) != nullptr) return fail(Error(EEXIST, "process " + std::to_string(request.process) + " runs already"));
   if (entries_.size() >= kMost) return fail(Error(EAGAIN, "there are " + std::to_string(kMost) + " processes already"));
   const bool scheduler = request.role == wire::StartProcess::Role::kScheduler;
-  auto child = std::make_unique<Child>(request.process, request.argv.front(), scheduler ? wire::kSchedulerOut : wire::kWorkloadOut,
+  const std::string name = "process " + std::to_string(request.process) + " (" + request.argv.front() + ")";
+  auto child = std::make_unique<Child>(request.process, name, scheduler ? wire::kSchedulerOut : wire::kWorkloadOut,
                                        scheduler ? wire::kSchedulerErr : wire::kWorkloadErr, wire::kProcessEnd);
   Placement placement{request.cgroup, {}, request.nice};
   if (!request.cpus.empty()) placement.cpus = wire::parse_cpu_list(request.cpus);
@@ -104,7 +105,7 @@ std::vector<std::string> Processes::reap() {
       Child& child = *entry.child;
       if (child.pid() != pid || child.ended()) continue;
       child.note_end(status);
-      lines.push_back("the " + child.name() + " " + describe(*child.outcome()));
+      lines.push_back(child.name() + " " + describe(*child.outcome()));
     }
   }
 }
@@ -117,7 +118,7 @@ void Processes::report() {
 std::vector<std::string> Processes::report_last() {
   std::vector<std::string> lines;
   for (const auto& entry : entries_) {
-    if (entry.child->running()) lines.push_back("the " + entry.child->name() + " survived SIGKILL");
+    if (entry.child->running()) lines.push_back(entry.child->name() + " survived SIGKILL");
     entry.child->report(port_);
   }
   return lines;

@@ -109,7 +109,7 @@ void Relay::handle(Client& client, const wire::Frame& frame) {
            "floe left an earlier request without an answer: is it still there? `floe-guest reopen` tries the port anew");
   } else if (port_.away()) {
     refuse(client, frame.type, id, "floe's end of the port is closed");
-  } else if (port_.full()) {
+  } else if (port_.pending() > kMostQueued) {
     refuse(client, frame.type, id, "floe takes nothing from the port at the moment: try again");
   } else {
     hand_on(client, frame);

@@ -29,6 +29,8 @@ class Relay {
   static constexpr std::size_t kMostClients = 64;  // more wait to be accepted
   static constexpr std::int64_t kAnswerMs = 30'000;
   static constexpr std::int64_t kIdleMs = 30'000;  // a client that asks for nothing
+  // Requests go behind what the children print, also when that fills the port, until this much waits.
+  static constexpr std::size_t kMostQueued = 4U << 20;
 
   explicit Relay(Port& port) : port_(port) {}
 
