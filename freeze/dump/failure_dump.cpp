@@ -55,7 +55,7 @@ std::optional<Said> kernels_words(const FailureCapture& captured, const Schedule
     if (auto said = said_in(*captured.after(), source); said && !said->exit.msg.empty()) return said;
   if (failure.reason.empty()) return std::nullopt;
   Said said;
-  said.exit.kind = failure.stall ? kStall : kError;
+  said.exit.kind = walkers::scx::exit_kind_of(failure.reason).value_or(failure.stall ? kStall : kError);
   if (late.exit_info) said.exit = *late.exit_info;
   said.exit.reason = failure.reason;
   said.exit.msg = failure.message;

@@ -152,7 +152,8 @@ struct Fields<b::Map> {
                  omitted("percpu_entries", &b::Map::percpu_entries), omitted("percpu_hash_entries", &b::Map::percpu_hash_entries),
                  omitted("arena", &b::Map::arena), omitted("ringbuf", &b::Map::ringbuf), omitted("stack_trace", &b::Map::stack_trace),
                  omitted("fd_array", &b::Map::fd_array), omitted("error", &b::Map::error), omitted("id", &b::Map::id),
-                 omitted("key_size", &b::Map::key_size), omitted("map_flags", &b::Map::map_flags));
+                 omitted("key_size", &b::Map::key_size), omitted("map_flags", &b::Map::map_flags),
+                 omitted("value_hex", &b::Map::value_bytes), omitted("value_text", &b::Map::value_text));
 };
 template <>
 struct Fields<b::SdtAllocEntry> {

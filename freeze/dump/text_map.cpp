@@ -156,7 +156,7 @@ std::string to_text(const Map& map) {
                                 map.value_size, map.max_entries);
   if (map.error) out += fmt::format(" [error: {}]", clean(*map.error));
   out += '\n';
-  if (map.value) out += fmt::format("  {}\n", to_text(*map.value, 1));
+  if (map.value) out += fmt::format("  {}\n", map.value_text ? fmt::format("\"{}\"", clean(*map.value_text)) : to_text(*map.value, 1));
   out += entries_text(map.entries);
   for (const ArrayEntry& entry : map.array_entries)
     out += fmt::format("  key {}: {}\n", entry.key, entry.value ? to_text(*entry.value, 1) : "<unreadable>");

@@ -202,7 +202,9 @@ class Maps(floe.Case):
         if kind == "array" or info.get("name") == "all_insn_array":
             values = [octets(e["value"]) for e in entries]
             if len(values) == 1 and mine.get("value") is not None:
-                shown = self.same_printed(mine, entries[0], name)
+                if "value_hex" in mine:
+                    self.assertEqual(raw(mine["value_hex"]), values[0], name)
+                shown = self.same_printed(mine, entries[0], name) and "value_hex" in mine
                 return "" if self.same_value(mine["value"], values[0], name) or shown else "a section without BTF"
             host = {e["key"]: e.get("value") for e in mine["array_entries"]}
             self.assertEqual(sorted(host), list(range(len(values))), name)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -37,6 +38,23 @@ bool has_value_per_cpu(MapType type) {
 // A limit as a number of bytes: 0 is none.
 std::uint64_t bound(std::uint64_t limit) {
   return limit != 0 ? limit : std::numeric_limits<std::uint64_t>::max();
+}
+
+// String literals of a program; libbpf names the map after the ELF section, which the linker made of mergeable strings.
+bool holds_strings(const MapInfo& map) {
+  return map.type == MapType::array && map.name.find(".rodata.str") != std::string::npos;
+}
+
+std::string printable(std::span<const std::byte> bytes) {
+  std::string text;
+  for (const std::byte byte : bytes) {
+    const auto c = static_cast<unsigned char>(byte);
+    if (c >= 0x20 && c < 0x7f && c != '\\')
+      text += static_cast<char>(c);
+    else
+      fmt::format_to(std::back_inserter(text), "\\x{:02x}", c);
+  }
+  return text;
 }
 
 // Hashes whose values are kernel pointers.
@@ -205,11 +223,16 @@ Map MapRenderer::render(const MapInfo& map) {
 
 void MapRenderer::single(const MapInfo& map, const Types& types, Map& out) {
   auto budget = budget_for(map);
+  Taking taking(*this, 0);
   const auto walked = reader_.elements(map, budget, [&](const Element& element) {
-    if (element.value) out.value = value(types.value, *element.value);
+    if (!element.value) return true;
+    if (!taking.may(element.value->size())) return false;
+    out.value = value(types.value, *element.value);
+    if (types.value.id != 0 && types.value.types) out.value_bytes = copy_of(*element.value);
+    if (holds_strings(map)) out.value_text = printable(*element.value);
     return true;
   });
-  for (const auto& note : walked.notes) add_note(out, note);
+  taking.tell(out, walked, "values");
 }
 
 void MapRenderer::array(const MapInfo& map, const Types& types, Map& out) {

@@ -107,6 +107,8 @@ struct Map {
   std::uint32_t id = 0;
   std::uint32_t key_size = 0;
   std::uint32_t map_flags = 0;
+  std::vector<std::byte> value_bytes;     // "value_hex": those of `value`, padding too, where it has a type
+  std::optional<std::string> value_text;  // of a section of string literals: what is not printable ASCII as \xHH
 };
 
 struct SdtAllocEntry {

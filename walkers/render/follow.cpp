@@ -29,6 +29,29 @@ std::string incomplete(const TypeTable& types, std::uint32_t id) {
   return name.empty() ? std::string("its type is not known") : fmt::format("struct {} is only declared", name);
 }
 
+// Is a pointer what stands at the start of such an object?
+bool begins_with_pointer(const TypeTable& types, std::uint32_t id, int& types_left) {
+  const auto peeled = types.peel(id);
+  const btf_type* type = peeled ? types.type(*peeled) : nullptr;
+  if (type == nullptr || types_left-- <= 0) return false;
+  if (btf_is_ptr(type)) return true;
+  if (btf_is_array(type)) return begins_with_pointer(types, btf_array(type)->type, types_left);
+  if (!btf_is_composite(type)) return false;
+  for (std::uint32_t i = 0; i < btf_vlen(type); ++i) {
+    if (btf_member_bit_offset(type, i) != 0) {
+      if (btf_is_struct(type)) break;  // members of a struct are in order
+      continue;
+    }
+    if (begins_with_pointer(types, btf_members(type)[i].type, types_left)) return true;
+  }
+  return false;
+}
+
+bool begins_with_pointer(const TypeTable& types, std::uint32_t id) {
+  int types_left = 256;  // structs may nest, and a hostile BTF's members may all stand at the start
+  return begins_with_pointer(types, id, types_left);
+}
+
 // Of a struct's own members, not of those of anonymous structs in it.
 std::optional<std::uint64_t> member_offset(const TypeTable& types, std::uint32_t id, std::string_view name) {
   const btf_type* type = types.type(id);
@@ -122,8 +145,8 @@ void Renderer::follow(std::uint64_t value, Target target, int depth) {
   bytes.resize(had);
   std::uint64_t first = 0;
   std::memcpy(&first, bytes.data(), std::min<std::size_t>(8, had));
-  if (target.in_kernel && looks_like_pointer(first))
-    return skip(fmt::format("freed or used for something else: its first word is {:#x}", first));
+  if (target.in_kernel && looks_like_pointer(first) && !begins_with_pointer(*target.types, target.type_id))
+    return skip(fmt::format("its first word, {:#x}, looks like a pointer and should be none: freed or used for something else", first));
   if (const auto why_not = too_large_here(value, target); !why_not.empty()) return skip(why_not);
 
   allowance_ += had * kAllowancePerByte;

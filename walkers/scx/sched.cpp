@@ -13,6 +13,18 @@ constexpr std::size_t kMaxMessage = 4096;    // SCX_EXIT_MSG_LEN is 1024
 constexpr std::size_t kMaxDump = 1u << 20;   // sched_ext_ops.exit_dump_len is 32 KiB by default
 constexpr std::uint32_t kMaxBacktrace = 64;  // SCX_EXIT_BT_LEN
 constexpr std::size_t kMaxSchedulers = 1024;
+
+// What scx_exit_reason() in kernel/sched/ext.c calls each enum scx_exit_kind.
+constexpr std::pair<std::uint32_t, std::string_view> kExitKinds[] = {{0, "none"},
+                                                                     {1, "done"},
+                                                                     {64, "unregistered from user space"},
+                                                                     {65, "unregistered from BPF"},
+                                                                     {66, "unregistered from the main kernel"},
+                                                                     {67, "disabled by sysrq-S"},
+                                                                     {68, "parent exiting"},
+                                                                     {1024, "runtime error"},
+                                                                     {1025, "scx_bpf_error"},
+                                                                     {1026, "runnable task stall"}};
 constexpr std::int32_t kMaxLevel = 64;  // SCX_SUB_MAX_DEPTH is 4
 constexpr std::size_t kMaxCgroupPath = 4096;
 constexpr std::string_view kTruncated = "~~~~ TRUNCATED ~~~~";  // what the kernel itself ends a cut dump with
@@ -125,30 +137,15 @@ SchedNode node_of(Walk& walk, Kva sched) {
 }  // namespace
 
 std::string exit_kind_name(std::uint32_t kind) {
-  switch (kind) {
-    case 0:
-      return "none";
-    case 1:
-      return "done";
-    case 64:
-      return "unregistered from user space";
-    case 65:
-      return "unregistered from BPF";
-    case 66:
-      return "unregistered from the main kernel";
-    case 67:
-      return "disabled by sysrq-S";
-    case 68:
-      return "parent exiting";
-    case 1024:
-      return "runtime error";
-    case 1025:
-      return "scx_bpf_error";
-    case 1026:
-      return "runnable task stall";
-    default:
-      return fmt::format("kind {}", kind);
-  }
+  for (const auto& [known, name] : kExitKinds)
+    if (known == kind) return std::string(name);
+  return fmt::format("kind {}", kind);
+}
+
+std::optional<std::uint32_t> exit_kind_of(std::string_view name) {
+  for (const auto& [kind, known] : kExitKinds)
+    if (known == name) return kind;
+  return std::nullopt;
 }
 
 std::optional<SchedState> sched_state(Walk& walk) {

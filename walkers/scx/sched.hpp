@@ -24,6 +24,8 @@ std::vector<SchedNode> sched_tree(Walk& walk);
 
 // enum scx_exit_kind: "none", "done", "unregistered", ..., "stall"; "kind N" for one that is not known.
 std::string exit_kind_name(std::uint32_t kind);
+// The kind of that name, which is what the kernel gives as an exit's reason.
+std::optional<std::uint32_t> exit_kind_of(std::string_view name);
 // SCX_EXIT_ERROR and above: the kernel threw the scheduler out. Everything below is an orderly end.
 inline bool is_error(std::uint32_t exit_kind) {
   return exit_kind >= 1024;

@@ -7,11 +7,13 @@
 #include <array>
 
 #include "freeze/snapshot_memory.hpp"
+#include "tests/walkers/synthetic/printk_ring.hpp"
 #include "tests/walkers/synthetic/scx.hpp"
 
 using namespace floe;
 using namespace floe::freeze;
 using namespace floe::freeze::dump;
+using walkers::synthetic::PrintkRing;
 using walkers::synthetic::ScxGuest;
 
 namespace {
@@ -22,7 +24,8 @@ constexpr std::uint64_t kHz = 250;
 
 // A guest whose snapshots are kept, as a run does.
 struct Run {
-  ScxGuest guest;
+  ScxGuest guest{{.more = PrintkRing::needs()}};
+  PrintkRing log{guest.guest};
   std::shared_ptr<PageStore> store = PageStore::create({.byte_limit = 64 << 20}).value();
   SnapshotRing ring{store, {.pages = kRamBytes / kPageBytes, .depth = 4, .byte_limit = 64 << 20}};
   RamLayout layout = RamLayout::create({{Gpa(0), kRamBytes, 0}}).value();
@@ -196,6 +199,23 @@ BOOST_AUTO_TEST_CASE(words_that_come_after_the_end_are_added_to_it) {
   BOOST_TEST(main.late.exit_info->dump == "its dump");
   BOOST_TEST(says(main.late, "of snapshot 3, after this one"));
   BOOST_TEST(made.files.size() == 1u, "early and before are one");
+}
+
+BOOST_AUTO_TEST_CASE(an_end_that_only_the_log_tells_is_of_the_kind_that_its_word_means) {
+  for (const auto& [word, kind] : {std::pair("scx_bpf_error", 1025u), {"runnable task stall", 1026u}, {"runtime error", 1024u}}) {
+    Run run;
+    run.look(run.before(0));
+    run.log.add(std::string("sched_ext: BPF scheduler \"mine\" disabled (") + word + ")");
+    run.log.add("sched_ext: mine: and why");
+    run.look(run.gone());
+    const auto made = run.dump();
+    const Report& late = dual(made).late;
+    BOOST_REQUIRE(late.exit_info);
+    BOOST_TEST(late.exit_info->kind == kind);
+    BOOST_TEST(late.exit_info->reason == word);
+    BOOST_TEST(late.exit_info->msg == "and why");
+    BOOST_TEST(says(late, "from the kernel's log"));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_wait_beyond_the_watchdogs_own_look_is_its_own_late_snapshot) {

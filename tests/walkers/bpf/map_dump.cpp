@@ -67,6 +67,8 @@ BOOST_AUTO_TEST_CASE(a_scheduler_is_shown_whole) {
   BOOST_REQUIRE(dump.maps.size() == 3u);
   BOOST_TEST(dump.maps[0].arena->pages.size() >= 16u);
   BOOST_TEST(as_struct(*dump.maps[1].value).type_name.value() == ".bss");
+  BOOST_TEST(dump.maps[1].value_bytes.size() == dump.maps[1].value_size);
+  BOOST_TEST(!dump.maps[1].value_text);
   const auto& entries = dump.maps[2].entries;
   BOOST_REQUIRE(entries.size() == 1u);
   BOOST_TEST(std::get<render::Int>(entries[0].key->v).value == 7);
@@ -207,6 +209,30 @@ BOOST_AUTO_TEST_CASE(maps_with_a_bad_btf_keep_their_bytes) {
   BOOST_REQUIRE(dump.maps.size() == 1u);
   BOOST_TEST(std::get<render::Bytes>(dump.maps[0].value->v).bytes.size() == 8u);
   BOOST_TEST(dump.maps[0].error.value().find("struct btf at 0xdead000000000000") == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(string_literals_are_shown_as_text) {
+  BpfGuest guest;
+  const Kva map = guest.add_map(1, {.name = ".rodata.str1.1", .value_size = 8});
+  guest.guest.put(map + guest.offset("bpf_array.value"), std::array<char, 8>{'h', 'i', '\n', 0, '\\', '~', '\x7f', '\xff'});
+  const auto kernel = guest.open();
+  const auto dump = bpf::dump_maps(kernel);
+  BOOST_TEST(dump.maps[0].value_text.value() == "hi\\x0a\\x00\\x5c~\\x7f\\xff");
+  BOOST_TEST(std::get<render::Bytes>(dump.maps[0].value->v).bytes.size() == 8u);
+  BOOST_TEST(dump.maps[0].value_bytes.empty());
+}
+
+BOOST_AUTO_TEST_CASE(single_values_count_against_what_a_dump_may_hold) {
+  BpfGuest guest;
+  for (const std::uint32_t id : {1, 2}) guest.add_map(id, {.value_size = 64});
+  const auto kernel = guest.open();
+  bpf::DumpOptions options;
+  options.limits.total_bytes = 100;
+  const auto dump = bpf::dump_maps(kernel, options);
+  BOOST_REQUIRE(dump.maps.size() == 2u);
+  BOOST_TEST(dump.maps[0].value.has_value());
+  BOOST_TEST(!dump.maps[1].value.has_value());
+  BOOST_TEST(dump.maps[1].error.value().find("truncated at 0 values") == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_left_out_is_not_counted) {

@@ -187,10 +187,26 @@ BOOST_AUTO_TEST_CASE(integers_are_followed_where_casts_know_them) {
   world.memory.slots[kArena + 64] = {.offset = 0, .header_bytes = 0, .payload = {table_of(world.w), world.id(target)}};
   BOOST_TEST(
       mentions(world.json(holder, bytes_of(std::uint64_t{0}, kArena, kKernel, kKernel, kArena + 64), 0, &casts), "cast→arena (sdt_alloc)"));
-  // Memory that begins with a kernel pointer was freed, or is something else.
+  // Memory that begins with a kernel pointer where the type has none was freed, or is something else.
   world.memory.objects[kKernel] = bytes_of(kKernel);
   BOOST_TEST(mentions(world.json(holder, bytes_of(std::uint64_t{0}, kArena, kKernel, kKernel, std::uint64_t{0}), 0, &casts),
                       "freed or used for something else"));
+}
+
+BOOST_AUTO_TEST_CASE(kernel_objects_may_begin_with_a_pointer) {
+  World world;
+  const int list = world.w.add_struct("list_head", 16, {{"next", world.w.pointer, 0}, {"prev", world.w.pointer, 64}});
+  const int either = world.w.add_struct("", 16, {{"word", world.w.u64, 0}, {"list", list, 0}}, true);
+  const int object = world.w.add_struct("object", 24, {{nullptr, either, 0}, {"number", world.w.u64, 128}});
+  const int other = world.w.add_struct("other", 24, {{"number", world.w.u64, 0}, {"list", list, 64}});
+  const int holder = world.w.add_struct("holder", 8, {{"at", world.w.u64, 0}});
+  world.memory.objects[kKernel] = bytes_of(kKernel + 64, kKernel + 64, std::uint64_t{5});
+  for (const int target : {object, other}) {
+    const Casts casts({{{world.id(holder), 0}, CastSpace::kKernel, world.id(target), 0}});
+    const auto text = world.json(holder, bytes_of(kKernel), 0, &casts);
+    BOOST_TEST(mentions(text, target == object ? R"({"name":"number","value":{"kind":"uint","bits":64,"value":5}})"
+                                               : "looks like a pointer and should be none"));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(kernel_objects_have_the_kernels_types) {

@@ -144,6 +144,9 @@ BOOST_AUTO_TEST_CASE(kinds_have_the_kernels_names) {
   BOOST_TEST(exit_kind_name(1026) == "runnable task stall");
   BOOST_TEST(exit_kind_name(1025) == "scx_bpf_error");
   BOOST_TEST(exit_kind_name(77) == "kind 77");
+  BOOST_TEST(exit_kind_of("scx_bpf_error").value() == 1025u);
+  BOOST_TEST(exit_kind_of("runnable task stall").value() == 1026u);
+  BOOST_TEST(!exit_kind_of("kind 77"));
   BOOST_TEST(is_error(1024));
   BOOST_TEST(!is_error(67));
 }
