@@ -17,19 +17,24 @@
 // The reporter calls itself rep-n while it makes report n, and ok-n from its end until the next begins, so a snapshot shows between which
 // reports it was taken. Beside it stands a cast of threads of every policy and state.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -156,6 +161,24 @@ static void play_kernel(void) {
   }
 }
 
+// A conversation over loopback under the congestion control of floe_maps_all, where that is held: its struct_ops programs run.
+static void play_network(void) {
+  struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof address;
+  const int listens = socket(AF_INET, SOCK_STREAM, 0), calls = socket(AF_INET, SOCK_STREAM, 0);
+  if (setsockopt(calls, IPPROTO_TCP, TCP_CONGESTION, "floe_calm", 9)) return;
+  ioctl(calls, SIOCSIFFLAGS, &loopback);
+  bind(listens, (struct sockaddr*)&address, sizeof address);
+  listen(listens, 1);
+  getsockname(listens, (struct sockaddr*)&address, &size);
+  if (connect(calls, (struct sockaddr*)&address, sizeof address)) perror("connect");
+  const int answers = accept(listens, NULL, NULL);
+  static char words[4096];
+  for (;; nap(150))
+    if (send(calls, words, sizeof words, 0) < 0 || recv(answers, words, sizeof words, 0) < 0) perror("loopback");
+}
+
 static void enter(const char* name, void (*play)(void)) {
   if (fork() != 0) return;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -182,6 +205,7 @@ static void enter_all(void) {
   enter("namespace", play_namespace);
   enter("user", play_user);
   enter("kernel", play_kernel);
+  enter("network", play_network);
   enter("odd) S 7 (odd", sleep_on);
 }
 

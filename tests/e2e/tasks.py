@@ -45,6 +45,7 @@ CAST = {
     "in-ns-in-ns": {},
     "user": {},
     "kernel": {},
+    "network": {},
     "odd) S 7 (odd": {},
 }
 
@@ -256,6 +257,7 @@ class Tasks(floe.Case):
             for key, low, high in zip(("cnt", "nsecs", "misses"), first, after.programs[number][1]):
                 self.between(low, mine[number][key], high, f"{where}: {name} {key}")
                 counts.add("program counters")
+            counts.add("programs that ran in between", first[0] < after.programs[number][1][0])
 
     def check_cast(self, where, seen, dump):
         """That the comparison had something of everything to compare."""
@@ -269,9 +271,9 @@ class Tasks(floe.Case):
         self.assertGreater(seen["user"]["utime"], 2 * seen["user"]["stime"])
         self.assertGreater(seen["kernel"]["stime"], 2 * seen["kernel"]["utime"])
 
-    def check(self, kernel, cpus, *scheduler):
-        machine = ("--kernel", kernel, "--cpus", cpus, "--memory", 512, "--duration", "60s", "--keep-snapshots")
-        run = self.floe(*machine, *scheduler, "--", REPORTER, REPORTS, 1400)
+    def check(self, kernel, cpus, words, before=""):
+        machine = ("--kernel", kernel, "--cpus", cpus, "--memory", 512, "--duration", "150s", "--keep-snapshots")
+        run = self.floe(*machine, *words, "--", "/bin/sh", "-c", f"{before}exec {REPORTER} {REPORTS} 1400")
         self.assertEqual(run.code, 0, run.reason)
         reports = parse_reports((self.folder / "workload.log").read_text())
         self.assertEqual(len(reports), REPORTS)
@@ -299,12 +301,16 @@ class Tasks(floe.Case):
         return counts
 
     def test_7_2_two_vcpus_under_a_scheduler(self):
-        counts = self.check(floe.kernel("7."), 2, "--scheduler", floe.SCHED, "fair")
+        counts = self.check(floe.kernel("7."), 2, ("--add", REPORTER, "--scheduler", floe.SCHED, "fair"))
         self.assertGreater(counts["weight equal"], 50)
-        self.assertGreater(counts["program counters"], 10)
+        self.assertGreater(counts["programs that ran in between"], 3)
 
     def test_6_12_one_vcpu(self):
-        self.check(floe.kernel("6.12"), 1)
+        # Without sched_ext it is the programs of a TCP congestion control that run.
+        programs = [word for path in (REPORTER, floe.MAPS_ALL, "/bin/grep", "/bin/sleep") for word in ("--add", path)]
+        hold = f"{floe.MAPS_ALL} --hold 600 > /tmp/held & until grep -q holding /tmp/held; do sleep 0.2; done; "
+        counts = self.check(floe.kernel("6.12"), 1, programs, hold)
+        self.assertGreater(counts["programs that ran in between"], 0)
 
 
 if __name__ == "__main__":
