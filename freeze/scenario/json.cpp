@@ -117,8 +117,10 @@ class TreeReader {
       case ondemand::json_type::boolean:
         json.kind = Json::Kind::kBool;
         return good(value.get_bool().get(json.truth));
-      case ondemand::json_type::null:
-        return value.is_null() || good(simdjson::N_ATOM_ERROR);
+      case ondemand::json_type::null: {
+        bool null = false;
+        return good(value.is_null().get(null)) && (null || good(simdjson::N_ATOM_ERROR));
+      }
     }
     return false;
   }
