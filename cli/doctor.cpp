@@ -13,6 +13,7 @@
 #include "cli/version.hpp"
 #include "engine/engine.hpp"
 #include "freeze/dirty_source.hpp"
+#include "vmm/probe.hpp"
 #include "vmm/queue_event.hpp"
 #include "vmm/vm.hpp"
 
@@ -105,6 +106,18 @@ Check check_dirty_source() {
   return check;
 }
 
+// How floe sees a word of a running guest change.
+Check check_watches(const HostFacts& host) {
+  Check check{"write watches", false, false, "polled", {}};
+  if (host.kvm_problem) return check;
+  const auto fire = vmm::write_watches_fire();
+  check.good = fire && *fire;
+  check.found = check.good ? "hardware: a tiny guest's write to a watched word is told at once"
+                : fire     ? "polled every few milliseconds: this KVM takes watches by debug register, and they never fire"
+                           : "polled: " + fire.error().message;
+  return check;
+}
+
 Check check_notifications() {
   const unsigned cpus = vmm::usable_cpus();
   const char* how = vmm::notify_by_event(cpus) ? "events, served beside the guest" : "exits of the vCPU, since there is one CPU for both";
@@ -145,9 +158,9 @@ Verdict doctor(std::vector<std::string> words) {
   app.add_flag("--json", as_json, "machine-readable");
   if (const auto ended = parse(app, std::move(words))) return *ended;
   const HostFacts host = examine_host();
-  const std::vector<Check> checks = {check_host(host),      check_cpu(host), check_kvm(host),          check_qemu(host),
-                                     check_ring(),          check_kernel(),  check_outer_kernel(host), check_dirty_source(),
-                                     check_notifications(), check_memory()};
+  const std::vector<Check> checks = {
+      check_host(host),         check_cpu(host),      check_kvm(host),     check_qemu(host),      check_ring(),  check_kernel(),
+      check_outer_kernel(host), check_dirty_source(), check_watches(host), check_notifications(), check_memory()};
   if (as_json)
     print_json(checks);
   else

@@ -97,8 +97,16 @@ std::string_view to_string(LatchState state) {
   return "";
 }
 
-WordWatch::WordWatch(const vmm::GuestRam& ram, const LiveMemory& live, LatchName latch)
-    : ram_(ram), live_(live), latch_name_(std::move(latch)) {}
+WordWatch::WordWatch(const vmm::GuestRam& ram, const LiveMemory& live, LatchName latch, vmm::DebugRegisters* hardware)
+    : ram_(ram), live_(live), latch_name_(std::move(latch)), hardware_(hardware) {}
+
+WordWatch::~WordWatch() {
+  for (std::size_t slot = 0; slot < vmm::kDebugSlots; ++slot) watch_by_hardware(slot, Kva());
+}
+
+void WordWatch::watch_by_hardware(std::size_t slot, Kva address) noexcept {
+  if (hardware_ != nullptr) hardware_->request(slot, address);
+}
 
 WordPlaces WordWatch::find(const walkers::Kernel& tables, const LiveMemory& live, const LatchName& latch,
                            std::shared_ptr<const WordPlaces> last) {
@@ -168,6 +176,10 @@ void WordWatch::adopt(WordPlaces places) {
   else if (scheduler_ != 0)
     exit_kind_ = host_of(Kva(scheduler_) + places_->sched_exit_kind->offset, sizeof(std::uint32_t));
   if (exit_kind_ == nullptr) scheduler_ = 0;
+  if (exit_kind_ == nullptr)
+    watch_by_hardware(0, Kva());
+  else if (places_->exit_kind)
+    watch_by_hardware(0, *places_->exit_kind);
   latch_ = places_->latch && !places_->latch->out_of_bounds ? host_of(places_->latch->word, sizeof(std::uint32_t)) : nullptr;
   latch_state_ = read_latch();
   latch_was_out_of_bounds_ |= latch_state_ == LatchState::out_of_bounds;
@@ -176,6 +188,8 @@ void WordWatch::adopt(WordPlaces places) {
 }
 
 WordWatch::Hits WordWatch::poll() noexcept {
+  // What was hit is seen by looking; what is hit from here on tells anew.
+  if (hardware_ != nullptr) hardware_->take_hit(0);
   if (scx_root_ != nullptr)
     poll_scheduler();
   else if (places_ && places_->exit_kind && exit_kind_ != nullptr)
@@ -186,7 +200,7 @@ WordWatch::Hits WordWatch::poll() noexcept {
   hits.latch = latch_state_ == LatchState::triggered;
   for (unsigned slot = 0; slot < kMaxUserWatches; ++slot) {
     if (!users_[slot].word) continue;
-    poll_user(users_[slot]);
+    poll_user(slot);
     if (users_[slot].word->hit) hits.users = static_cast<std::uint8_t>(hits.users | 1u << slot);
   }
   return hits;
@@ -207,6 +221,7 @@ void WordWatch::poll_scheduler() noexcept {
   if (root != scheduler_) {
     const bool bound = std::exchange(scheduler_, 0) != 0;
     exit_kind_ = nullptr;
+    watch_by_hardware(0, Kva());
     // Another one is bound by the next poll only: what was begun for the last one must not end with this one's word.
     if (bound || root == 0) return;
     const auto* host = host_of(Kva(root) + places_->sched_exit_kind->offset, sizeof(std::uint32_t));
@@ -214,6 +229,7 @@ void WordWatch::poll_scheduler() noexcept {
     if (failure_ && failure_->scheduler != root) failure_.reset();
     exit_kind_ = host;
     scheduler_ = root;
+    watch_by_hardware(0, Kva(root) + places_->sched_exit_kind->offset);
   }
   if (scheduler_ == 0) return;
   const std::uint32_t word = load32(exit_kind_);
@@ -251,11 +267,13 @@ void WordWatch::poll_latch() noexcept {
   if (latch_state_ == LatchState::not_resolved) latch_ = nullptr;  // until it is found again
 }
 
-void WordWatch::poll_user(Slot& slot) noexcept {
+void WordWatch::poll_user(unsigned number) noexcept {
+  auto& slot = users_[number];
   auto& word = *slot.word;
   if (word.hit || slot.host == nullptr) return;
+  const bool written = hardware_ != nullptr && hardware_->take_hit(number + 1);
   const std::uint32_t value = load32(slot.host);
-  if (value == word.before) return;
+  if (!written && value == word.before) return;
   const auto* host = host_of(word.address, sizeof(std::uint32_t));
   if (host != slot.host) {
     slot.host = host;  // it has moved
@@ -305,11 +323,13 @@ Result<unsigned> WordWatch::watch(std::string_view symbol, const walkers::Kernel
   if (host == nullptr) return refuse(fmt::format("{:#x} is not mapped to RAM", address->value));
   users_[slot].word = UserWord{std::string(symbol), *address, load32(host), 0, false};
   users_[slot].host = host;
+  watch_by_hardware(slot + 1, *address);
   return slot;
 }
 
 void WordWatch::release(unsigned slot) {
   users_[slot] = {};
+  watch_by_hardware(slot + 1, Kva());
 }
 
 unsigned WordWatch::users() const {

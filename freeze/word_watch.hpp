@@ -1,5 +1,6 @@
 // Watches a few 32-bit words of a running guest by looking at them every few milliseconds: the end of the scheduler, a latch that a BPF
-// program of the guest sets, and up to three kernel variables that somebody asked for.
+// program of the guest sets, and up to three kernel variables that somebody asked for. Where the vCPUs' debug registers work
+// (vmm/probe.hpp), they tell when to look, and a write that leaves a variable as it was counts too.
 //
 //   WordWatch watch(ram, live, {.map = "probe_bp.bss", .variable = "error_latch"});
 //   every second or so, on any thread:   auto places = WordWatch::find(tables, live, watch.latch_name(), watch.places());
@@ -30,6 +31,7 @@
 #include "base/address.hpp"
 #include "base/result.hpp"
 #include "freeze/snapshot_memory.hpp"
+#include "vmm/debug_registers.hpp"
 #include "vmm/ram.hpp"
 #include "walkers/field.hpp"
 #include "walkers/kernel.hpp"
@@ -78,8 +80,11 @@ struct WordPlaces {
 
 class WordWatch {
  public:
-  // Both outlive it.
-  WordWatch(const vmm::GuestRam& ram, const LiveMemory& live, LatchName latch = {});
+  // All outlive it. `hardware`: null where debug registers do not fire; slot 0 is for the scheduler, the others for the variables.
+  WordWatch(const vmm::GuestRam& ram, const LiveMemory& live, LatchName latch = {}, vmm::DebugRegisters* hardware = nullptr);
+  ~WordWatch();
+  WordWatch(const WordWatch&) = delete;
+  WordWatch& operator=(const WordWatch&) = delete;
 
   // Looks for the words in the running guest; `last`, the places of the last time, saves work. Some tens of microseconds, milliseconds when
   // the latch's map is new. `tables`: a Kernel of this guest, of any instant of this boot.
@@ -110,9 +115,9 @@ class WordWatch {
   // never out of bounds. Otherwise it was a scheduler that left in good order, or has left no trace.
   bool confirms_failure() noexcept;
 
-  // Watches the kernel variable's first four bytes: a value other than now is a hit, once. Returns its slot. Errors: all slots are taken;
-  // no such symbol; it is no address that the kernel could write to (a per-CPU variable has one address a CPU), or not a multiple of 4; it
-  // is not mapped.
+  // Watches the kernel variable's first four bytes: a value other than now (any write, by hardware) is a hit, once. Returns its slot.
+  // Errors: all slots are taken; no such symbol; it is no address that the kernel could write to (a per-CPU variable has one address a
+  // CPU), or not a multiple of 4; it is not mapped.
   Result<unsigned> watch(std::string_view symbol, const walkers::Kernel& tables);
   void release(unsigned slot);  // also when it has not fired
   struct UserWord {
@@ -124,7 +129,7 @@ class WordWatch {
   const std::optional<UserWord>& user(unsigned slot) const { return users_[slot].word; }
   unsigned users() const;  // slots taken
 
-  WatchMethod method() const { return WatchMethod::polled; }
+  WatchMethod method() const { return hardware_ != nullptr ? WatchMethod::hardware : WatchMethod::polled; }
 
  private:
   struct Failure {
@@ -144,12 +149,14 @@ class WordWatch {
   void poll_scheduler() noexcept;
   void poll_variable() noexcept;
   void poll_latch() noexcept;
-  void poll_user(Slot& slot) noexcept;
+  void poll_user(unsigned number) noexcept;
+  void watch_by_hardware(std::size_t slot, Kva address) noexcept;
   LatchState read_latch() const noexcept;
 
   const vmm::GuestRam& ram_;
   const LiveMemory& live_;
   const LatchName latch_name_;
+  vmm::DebugRegisters* const hardware_;
   std::shared_ptr<const WordPlaces> places_;
 
   // Host addresses of the words, as they were when last translated.

@@ -15,6 +15,9 @@ constexpr std::uint64_t kCodeAt = 0x1000;
 // mov ax,40 ; add al,2 ; mov dx,0x80 ; out dx,al ; hlt ; jmp back to the hlt
 constexpr std::array<unsigned char, 12> kCode = {0xb8, 0x28, 0x00, 0x04, 0x02, 0xba, 0x80, 0x00, 0xee, 0xf4, 0xeb, 0xfd};
 constexpr std::uint64_t kAnswer = 42;
+// mov ax,0x1234 ; mov [0x2000],ax ; mov dx,0x80 ; out dx,al ; hlt ; jmp back to the hlt
+constexpr std::array<unsigned char, 13> kWrite = {0xb8, 0x34, 0x12, 0xa3, 0x00, 0x20, 0xba, 0x80, 0x00, 0xee, 0xf4, 0xeb, 0xfd};
+constexpr Kva kWritten{0x2000}, kNotWritten{0x3000};
 
 class AnswerPort final : public RegisterDevice {
  public:
@@ -56,30 +59,51 @@ Result<> start_in_real_mode(int vcpu_fd) {
   return {};
 }
 
-}  // namespace
-
-Result<std::chrono::microseconds> run_tiny_guest(std::chrono::milliseconds limit) {
-  const auto began = Clock::now();
-  auto vm = Vm::create({.cpus = 1, .memory_bytes = 1 << 20});
-  if (!vm) return fail(std::move(vm.error()));
+// Runs the code until it has written to the port; returns what it wrote.
+Result<std::uint64_t> answer_of(Vm& vm, std::span<const unsigned char> code, std::chrono::milliseconds limit) {
   AnswerPort port;
-  (*vm)->ports().add(kPort, 1, port);
-  (*vm)->ram().write(Gpa(kCodeAt), std::as_bytes(std::span(kCode)));
-  const auto ready = start_in_real_mode((*vm)->vcpu(0).fd());
+  vm.ports().add(kPort, 1, port);
+  vm.ram().write(Gpa(kCodeAt), std::as_bytes(code));
+  const auto ready = start_in_real_mode(vm.vcpu(0).fd());
   if (!ready) return fail(ready.error());
   std::string died;
-  (*vm)->start([&](const VcpuEvent& event) {
+  vm.start([&](const VcpuEvent& event) {
     died = event.detail;
     port.tell(0);
   });
   std::uint64_t answer = 0;
   const bool told = port.wait(limit, answer);
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began);
-  (*vm)->stop();
+  vm.stop();
   if (!died.empty()) return fail("a tiny guest dies on this KVM: " + died);
   if (!told) return fail("a tiny guest does not get anywhere on this KVM within " + std::to_string(limit.count()) + " ms");
-  if (answer != kAnswer) return fail("a tiny guest computes wrongly on this KVM");
-  return took;
+  return answer;
+}
+
+constexpr VmOptions kTiny{.cpus = 1, .memory_bytes = 1 << 20};
+constexpr const char* kComputesWrongly = "a tiny guest computes wrongly on this KVM";
+
+}  // namespace
+
+Result<std::chrono::microseconds> run_tiny_guest(std::chrono::milliseconds limit) {
+  const auto began = Clock::now();
+  auto vm = Vm::create(kTiny);
+  if (!vm) return fail(std::move(vm.error()));
+  const auto answer = answer_of(**vm, kCode, limit);
+  if (!answer) return fail(answer.error());
+  if (*answer != kAnswer) return fail(kComputesWrongly);
+  return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began);
+}
+
+Result<bool> write_watches_fire(std::chrono::milliseconds limit) {
+  auto vm = Vm::create(kTiny);
+  if (!vm) return fail(std::move(vm.error()));
+  auto& watches = (*vm)->debug_registers();
+  watches.request(0, kWritten);
+  watches.request(1, kNotWritten);
+  const auto answer = answer_of(**vm, kWrite, limit);
+  if (!answer) return fail(answer.error());
+  if (*answer != kWrite[1]) return fail(kComputesWrongly);
+  return watches.refusals() == 0 && watches.take_hit(0) && !watches.take_hit(1);
 }
 
 }  // namespace floe::vmm

@@ -13,4 +13,8 @@ namespace floe::vmm {
 // The time from creating the machine to the port write. Errors say what failed.
 Result<std::chrono::microseconds> run_tiny_guest(std::chrono::milliseconds limit = std::chrono::milliseconds(2000));
 
+// Whether this host's KVM makes a vCPU exit when it writes to a watched word (debug_registers.hpp): a tiny guest does. Errors say what
+// failed.
+Result<bool> write_watches_fire(std::chrono::milliseconds limit = std::chrono::milliseconds(2000));
+
 }  // namespace floe::vmm

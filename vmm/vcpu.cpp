@@ -30,6 +30,7 @@ constexpr std::uint32_t kMsrs[] = {
 };
 
 constexpr std::uint64_t kSynced = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+constexpr unsigned kMostRefusals = 3;
 constexpr auto kTellGuest = std::chrono::milliseconds(100);  // a guest's watchdogs count in seconds
 
 }  // namespace
@@ -43,8 +44,9 @@ void install_kick_signal() {
   });
 }
 
-Result<std::unique_ptr<Vcpu>> Vcpu::create(int vm_fd, std::size_t run_bytes, unsigned index, Gate& gate, Buses buses) {
-  auto vcpu = std::unique_ptr<Vcpu>(new Vcpu(gate, buses, index));
+Result<std::unique_ptr<Vcpu>> Vcpu::create(int vm_fd, std::size_t run_bytes, unsigned index, Gate& gate, Buses buses,
+                                           DebugRegisters& watches) {
+  auto vcpu = std::unique_ptr<Vcpu>(new Vcpu(gate, buses, watches, index));
   const auto fd = kvm::call(vm_fd, KVM_CREATE_VCPU, static_cast<unsigned long>(index), "KVM_CREATE_VCPU");
   if (!fd) return fail(fd.error());
   vcpu->fd_.reset(*fd);
@@ -89,6 +91,10 @@ pid_t Vcpu::thread_id() const {
 // Registers are synced only by the run that the kick ends: for each exit it would be too dear.
 void Vcpu::request_exit() {
   if (syncs_registers_) __atomic_store_n(&run_->kvm_valid_regs, kSynced, __ATOMIC_RELAXED);
+  request_turn();
+}
+
+void Vcpu::request_turn() {
   __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -112,8 +118,27 @@ void Vcpu::run() {
       park(epoch);
     else if (ended_.load(std::memory_order_relaxed))
       gate_.wait_while(epoch);
-    else
+    else {
+      if (!watches_.unused()) arm_watches();
       enter();
+    }
+  }
+}
+
+// What is watched now, when that has changed. Without any watch the guest has its debug registers back.
+void Vcpu::arm_watches() {
+  const DebugAddresses wanted = watches_.requested();
+  if (wanted == armed_ || watches_refused_ >= kMostRefusals) return;
+  kvm_guest_debug debug{};
+  if (wanted != DebugAddresses{}) debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+  for (std::size_t slot = 0; slot < kDebugSlots; ++slot) debug.arch.debugreg[slot] = wanted[slot];
+  debug.arch.debugreg[7] = debug_control(wanted);
+  if (::ioctl(fd(), KVM_SET_GUEST_DEBUG, &debug) == 0) {
+    armed_ = wanted;
+    watches_refused_ = 0;
+  } else if (errno != EINTR) {
+    ++watches_refused_;
+    watches_.note_refusal();
   }
 }
 
@@ -238,7 +263,9 @@ bool Vcpu::handle_exit() {
     case KVM_EXIT_HLT:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:
+      return true;
     case KVM_EXIT_DEBUG:
+      watches_.note(run_->debug.arch.dr6, armed_);
       return true;
     case KVM_EXIT_SHUTDOWN:
       end(VcpuEvent::Kind::kTripleFault, "triple fault");

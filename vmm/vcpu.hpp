@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "vmm/debug_registers.hpp"
 #include "vmm/device.hpp"
 #include "vmm/gate.hpp"
 #include "vmm/kvm.hpp"
@@ -64,8 +65,9 @@ class Vcpu {
     std::atomic<std::uint64_t> runs{0}, port_io{0}, mmio{0}, unclaimed{0}, kicks{0}, parks{0};
   };
 
-  // `vm_fd`, `gate` and the buses outlive the vCPU.
-  static Result<std::unique_ptr<Vcpu>> create(int vm_fd, std::size_t run_bytes, unsigned index, Gate& gate, Buses buses);
+  // `vm_fd`, `gate`, the buses and `watches` outlive the vCPU.
+  static Result<std::unique_ptr<Vcpu>> create(int vm_fd, std::size_t run_bytes, unsigned index, Gate& gate, Buses buses,
+                                              DebugRegisters& watches);
   ~Vcpu();
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
@@ -81,6 +83,8 @@ class Vcpu {
   // Coordinator: make the vCPU come to the gate. request_exit() for all vCPUs first, then signal() for all.
   void request_exit();
   void signal();
+  // Instead of request_exit(): only out of the guest and back, nobody wants its registers.
+  void request_turn();
   std::uint32_t stopped_epoch() const { return stopped_epoch_.load(std::memory_order_acquire); }
   std::uint32_t parked_epoch() const { return parked_epoch_.load(std::memory_order_acquire); }
   Clock::time_point stopped_at() const { return stopped_at_; }  // came to the gate; valid once parked_epoch() says so
@@ -96,8 +100,9 @@ class Vcpu {
   const Counters& counters() const { return counters_; }
 
  private:
-  Vcpu(Gate& gate, Buses buses, unsigned index) : gate_(gate), buses_(buses), index_(index) {}
+  Vcpu(Gate& gate, Buses buses, DebugRegisters& watches, unsigned index) : gate_(gate), buses_(buses), watches_(watches), index_(index) {}
   void run();
+  void arm_watches();
   void enter();
   void park(std::uint32_t epoch);
   void finish_pending_access();
@@ -113,6 +118,7 @@ class Vcpu {
 
   Gate& gate_;
   Buses buses_;
+  DebugRegisters& watches_;
   unsigned index_;
   UniqueFd fd_;
   kvm_run* run_ = nullptr;
@@ -125,6 +131,8 @@ class Vcpu {
   Clock::time_point stopped_at_{}, parked_at_{};
   std::atomic<Clock::rep> resumed_at_{0};
   std::atomic<bool> ended_{false};
+  DebugAddresses armed_{};        // the watches that KVM knows of
+  unsigned watches_refused_ = 0;  // in a row
   std::function<void(const VcpuEvent&)> on_event_;
   Counters counters_;
   std::atomic<pid_t> thread_id_{0};

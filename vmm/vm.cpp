@@ -66,7 +66,7 @@ Result<> Vm::create_vcpus(unsigned cpus) {
   const auto supported = supported_cpuid(kvm_.get());
   if (!supported) return fail(supported.error());
   for (unsigned index = 0; index < cpus; ++index) {
-    auto vcpu = Vcpu::create(vm_.get(), static_cast<std::size_t>(*run_bytes), index, gate_, {&ports_, &mmio_});
+    auto vcpu = Vcpu::create(vm_.get(), static_cast<std::size_t>(*run_bytes), index, gate_, {&ports_, &mmio_}, debug_registers_);
     if (!vcpu) return fail(std::move(vcpu.error()));
     kvm::CpuidTable cpuid = cpuid_for(*supported, index, cpus);
     const auto told = kvm::call((*vcpu)->fd(), kvm::kSetCpuid2, &cpuid, "KVM_SET_CPUID2");
@@ -89,14 +89,14 @@ Result<> Vm::create_vcpus(unsigned cpus) {
 void Vm::start(std::function<void(const VcpuEvent&)> on_event) {
   running_ = true;
   for (auto& vcpu : vcpus_) vcpu->start(on_event);
+  debug_registers_.set_kick([this] { kick_all(); });
 }
 
 void Vm::stop() {
   if (!running_) return;
   running_ = false;
   gate_.stop();
-  for (auto& vcpu : vcpus_) vcpu->request_exit();
-  for (auto& vcpu : vcpus_) vcpu->signal();
+  kick_all();
   for (auto& vcpu : vcpus_) vcpu->join();
 }
 
@@ -106,6 +106,11 @@ void Vm::kick(std::uint32_t epoch) {
     if (vcpu->stopped_epoch() != epoch) vcpu->request_exit();
   for (auto& vcpu : vcpus_)
     if (vcpu->stopped_epoch() != epoch) vcpu->signal();
+}
+
+void Vm::kick_all() {
+  for (auto& vcpu : vcpus_) vcpu->request_turn();
+  for (auto& vcpu : vcpus_) vcpu->signal();
 }
 
 bool Vm::stop_vcpus(Clock::time_point deadline) {

@@ -28,6 +28,8 @@ class Vm {
 
   int fd() const { return vm_.get(); }
   int kvm_fd() const { return kvm_.get(); }
+  // Until the vCPUs start, whoever wants to be told of hits says so.
+  DebugRegisters& debug_registers() { return debug_registers_; }
   GuestRam& ram() { return *ram_; }
   const GuestRam& ram() const { return *ram_; }
   Bus& ports() { return ports_; }
@@ -69,6 +71,7 @@ class Vm {
   Result<> map_memory();
   Result<> create_vcpus(unsigned cpus);
   void kick(std::uint32_t epoch);
+  void kick_all();
 
   UniqueFd kvm_;
   UniqueFd vm_;
@@ -77,6 +80,7 @@ class Vm {
   Bus ports_;
   Bus mmio_;
   Gate gate_;
+  DebugRegisters debug_registers_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   bool running_ = false;
   Clock::duration rekick_after_ = std::chrono::milliseconds(10);

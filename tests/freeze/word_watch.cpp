@@ -398,6 +398,57 @@ BOOST_AUTO_TEST_CASE(a_per_cpu_symbol_that_is_an_offset_is_refused) {
   BOOST_TEST(slot.error().message.find("no kernel address") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(debug_registers_follow_what_is_watched) {
+  for (const auto generation : kGenerations) {
+    Watched guest(generation);
+    vmm::DebugRegisters registers;
+    {
+      WordWatch watch(*guest.live.ram, guest.live.live, {}, &registers);
+      BOOST_TEST((watch.method() == WatchMethod::hardware));
+      watch.adopt(WordWatch::find(guest.kernel, guest.live.live, {}));
+      guest.scx.attach("mine");
+      guest.live.sync();
+      watch.poll();
+      const bool variables = generation == Generation::variables;
+      const Kva kind =
+          variables ? guest.scx.guest.symbol("scx_exit_kind") : guest.scx.sched + guest.scx.guest.offset("scx_sched.exit_kind");
+      BOOST_TEST(registers.requested()[0] == kind.value);
+      const auto slot = watch.watch("word1", guest.kernel);
+      BOOST_TEST(registers.requested()[*slot + 1] == guest.scx.guest.symbol("word1").value);
+      watch.release(*slot);
+      BOOST_TEST(registers.requested()[*slot + 1] == 0u);
+      if (!variables) {
+        guest.scx.detach();
+        guest.live.sync();
+        watch.poll();
+        BOOST_TEST(registers.requested()[0] == 0u);
+        guest.scx.attach("another");
+        guest.live.sync();
+        watch.poll();
+        BOOST_TEST(registers.requested()[0] == (guest.scx.sched + guest.scx.guest.offset("scx_sched.exit_kind")).value);
+      }
+    }
+    BOOST_TEST((registers.requested() == vmm::DebugAddresses{}));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(by_hardware_a_write_that_changes_nothing_is_a_hit) {
+  Watched guest;
+  vmm::DebugRegisters registers;
+  WordWatch watch(*guest.live.ram, guest.live.live, {}, &registers);
+  watch.adopt(WordWatch::find(guest.kernel, guest.live.live, {}));
+  const auto slot = watch.watch("word1", guest.kernel);
+  BOOST_TEST(watch.poll().users == 0u);
+  registers.note(2, registers.requested());
+  BOOST_TEST(watch.poll().users == 1u << *slot);
+  BOOST_TEST(watch.user(*slot)->after == watch.user(*slot)->before);
+  // What happens while it waits to be captured belongs to this hit.
+  registers.note(2, registers.requested());
+  watch.release(*slot);
+  BOOST_TEST(watch.watch("word1", guest.kernel).value() == *slot);
+  BOOST_TEST(watch.poll().users == 0u);
+}
+
 // A guest that puts one scheduler in the place of another while it is watched, and in the word of each an error once it has been replaced.
 BOOST_AUTO_TEST_CASE(a_guest_that_runs_is_never_misread) {
   Watched guest;
