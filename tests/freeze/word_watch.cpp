@@ -297,6 +297,17 @@ BOOST_AUTO_TEST_CASE(the_page_of_a_map_that_is_gone_is_not_believed) {
   BOOST_TEST(!guest.poll());
 }
 
+BOOST_AUTO_TEST_CASE(a_map_that_has_moved_to_another_page_is_looked_for_anew) {
+  Latched guest;
+  auto& kernel = guest.scheduler.guest.guest;
+  const Gpa old = kernel.physical(guest.word());
+  kernel.map(guest.scheduler.bss);
+  kernel.put(guest.scheduler.bss + guest.scheduler.guest.offset("bpf_map.id"), std::uint32_t{2});
+  kernel.memory.put(old, std::uint32_t{1});  // somebody else's page now
+  BOOST_TEST(!guest.poll());
+  BOOST_TEST((guest.watch.latch() == LatchState::not_resolved));
+}
+
 BOOST_AUTO_TEST_CASE(a_page_that_is_mapped_no_more_is_not_believed) {
   Latched guest;
   const auto tables = guest.kernel.paged()->tables();
