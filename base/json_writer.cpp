@@ -44,7 +44,11 @@ constexpr auto kHexDigits = [] {
 }  // namespace
 
 void JsonWriter::grow(std::size_t more) {
-  const std::size_t room = std::max({room_ * 2, size_ + more, std::size_t{4096}});
+  if (drain_) {
+    flush();
+    if (more <= room_) return;
+  }
+  const std::size_t room = std::max({room_ * 2, size_ + more, drain_ ? kPieceBytes : std::size_t{4096}});
   char* const moved = static_cast<char*>(std::realloc(text_.get(), room));
   if (moved == nullptr) throw std::bad_alloc();
   static_cast<void>(text_.release());  // it was moved

@@ -4,6 +4,8 @@
 // give every value of an object its key. Strings may hold any bytes: what is not UTF-8 becomes U+FFFD, so that the text is valid
 // whatever a guest wrote. Integers keep all 64 bits; a number that is not finite is null.
 //
+// A text that need not be in memory as a whole is handed on in pieces: JsonWriter json(drain), and flush() at the end.
+//
 //   JsonWriter json;
 //   json.begin_object().key("name").string(comm).key("cpus").begin_array().number(0u).number(1u).end_array().end_object();
 //   write(std::move(json).take());
@@ -17,15 +19,33 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+
+#include "base/decimal.hpp"
 
 namespace floe {
 
 class JsonWriter {
  public:
+  // Gets the text piece by piece, in order. A writer knows of no errors: one that the drain meets is the drain's to keep.
+  using Drain = std::function<void(std::string_view)>;
+  static constexpr std::size_t kPieceBytes = std::size_t{128} << 10;  // about; a longer value comes as a longer piece
+
+  JsonWriter() = default;
+  explicit JsonWriter(Drain drain) : drain_(std::move(drain)) {}
+
+  // Hands on what is left.
+  void flush() {
+    if (!drain_ || size_ == 0) return;
+    drain_(view());
+    drained_ += std::exchange(size_, 0);
+  }
+
   JsonWriter& begin_object() { return open('{'); }
   JsonWriter& end_object() { return close('}'); }
   JsonWriter& begin_array() { return open('['); }
@@ -51,8 +71,8 @@ class JsonWriter {
   // A whole value that is JSON already.
   JsonWriter& raw(std::string_view json);
 
-  std::string_view view() const { return {text_.get(), size_}; }
-  std::size_t size() const { return size_; }
+  std::string_view view() const { return {text_.get(), size_}; }  // what was not handed on
+  std::size_t size() const { return drained_ + size_; }
 
   // A copy of the text, which for one of many megabytes view() saves; leaves the writer empty.
   std::string take() &&;
@@ -77,8 +97,14 @@ class JsonWriter {
   }
   template <std::integral T>
   void add_integer(T value) {
-    size_ = static_cast<std::size_t>(std::to_chars(text_.get() + size_, text_.get() + room_, value).ptr - text_.get());
+    if constexpr (std::signed_integral<T>)
+      set_end(write_decimal(end(), static_cast<std::int64_t>(value)));
+    else
+      set_end(write_decimal(end(), static_cast<std::uint64_t>(value)));
   }
+  // Where the next byte goes, for who writes into that room himself; and where he stopped.
+  char* end() { return text_.get() + size_; }
+  void set_end(const char* end) { size_ = static_cast<std::size_t>(end - text_.get()); }
   void add_string(std::string_view bytes, std::size_t room_behind);
 
   void reserve(std::size_t more) {
@@ -107,6 +133,8 @@ class JsonWriter {
   std::unique_ptr<char[], Free> text_;
   std::size_t room_ = 0;
   std::size_t size_ = 0;
+  std::size_t drained_ = 0;
+  Drain drain_;
   bool comma_ = false;  // a comma precedes what comes next
 };
 

@@ -90,4 +90,50 @@ BOOST_AUTO_TEST_CASE(text_grows_and_is_handed_over_once) {
   BOOST_TEST(json.size() == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(a_drain_gets_the_same_text_in_pieces) {
+  std::string drained;
+  std::size_t pieces = 0, largest = 0;
+  JsonWriter kept, handed_on([&](std::string_view piece) {
+    drained += piece;
+    ++pieces;
+    largest = std::max(largest, piece.size());
+  });
+  const std::string long_text(3 * JsonWriter::kPieceBytes, 'x');
+  for (auto* const json : {&kept, &handed_on}) {
+    json->begin_array();
+    for (int i = 0; i < 100'000; ++i) json->number(i * 12'345);
+    json->string(long_text).string("\x01" + long_text).hex(std::as_bytes(std::span(long_text))).end_array();
+  }
+  BOOST_TEST(handed_on.size() == kept.size());
+  handed_on.flush();
+  handed_on.flush();
+  BOOST_TEST((drained == kept.view()));
+  BOOST_TEST(handed_on.size() == kept.size());
+  BOOST_TEST(handed_on.view().empty());
+  BOOST_TEST(pieces > 8u);
+  BOOST_TEST(largest < 4 * long_text.size());
+}
+
+BOOST_AUTO_TEST_CASE(numbers_have_all_their_digits) {
+  const auto written = [](auto value) {
+    JsonWriter json;
+    json.number(value);
+    return std::move(json).take();
+  };
+  std::uint64_t power = 1;
+  for (int digits = 1; digits <= 20; ++digits, power *= 10)
+    for (const std::uint64_t value : {power - 1, power, power + 1, power * 9, 0 - power}) {
+      BOOST_REQUIRE(written(value) == std::to_string(value));
+      BOOST_REQUIRE(written(static_cast<std::int64_t>(value)) == std::to_string(static_cast<std::int64_t>(value)));
+    }
+  for (int bit = 0; bit < 64; ++bit) BOOST_REQUIRE(written(std::uint64_t{1} << bit) == std::to_string(std::uint64_t{1} << bit));
+  std::mt19937_64 random(5);
+  for (int round = 0; round < 100'000; ++round) {
+    const std::uint64_t value = random() >> random() % 64;
+    BOOST_REQUIRE(written(value) == std::to_string(value));
+  }
+  BOOST_TEST(written(std::int8_t{-128}) == "-128");
+  BOOST_TEST(written(std::uint8_t{255}) == "255");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
