@@ -12,6 +12,7 @@ class JsonSink final : public Sink {
   // Each value becomes the next value of `json`, which has to outlive the sink.
   explicit JsonSink(JsonWriter& json) : json_(&json) {}
 
+  JsonWriter* json() override { return json_; }
   void integer(std::uint32_t bits, std::int64_t value) override;
   void unsigned_integer(std::uint32_t bits, std::uint64_t value) override;
   void boolean(bool value) override;

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "walkers/render/shape.hpp"
+
 namespace floe::walkers::render {
 namespace {
 
@@ -44,6 +46,13 @@ const CpuMaskShape* cpu_mask_shape(std::string_view struct_name) {
   return nullptr;
 }
 
+std::size_t find_enumerator(const std::vector<Enumerator>& enumerators, std::uint64_t value) {
+  const auto found = std::lower_bound(enumerators.begin(), enumerators.end(), value,
+                                      [](const Enumerator& one, std::uint64_t wanted) { return one.value < wanted; });
+  if (found == enumerators.end() || found->value != value) return enumerators.size();
+  return static_cast<std::size_t>(found - enumerators.begin());
+}
+
 // The members of one struct on their way into a node: its own, or those of an anonymous member at some offset of it.
 struct Plans::Splice {
   std::uint32_t parent;
@@ -63,6 +72,11 @@ bool Plans::room_for(std::size_t more) {
   if (more > kMaxMembers - members_) return false;
   members_ += more;
   return true;
+}
+
+void Plans::find_shape(Node& node, std::uint64_t max_elements) {
+  node.shape_known = true;
+  node.shape = Shape::of(node, *this, max_elements, shapes_left_);
 }
 
 void Plans::compile(Node& node) {

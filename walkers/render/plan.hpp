@@ -35,7 +35,10 @@ enum class Op : std::uint8_t {
   kUnsupported,
 };
 
+class Shape;
 struct Node;
+
+inline constexpr std::uint64_t kValueCost = 64;  // about what a small value is in JSON
 
 struct MemberPlan {
   std::string_view name;
@@ -53,6 +56,9 @@ struct Enumerator {
   std::string_view name;
 };
 
+// The index of the first enumerator with this value; the number of them when there is none.
+std::size_t find_enumerator(const std::vector<Enumerator>& enumerators, std::uint64_t value);
+
 struct Node {
   Op op = Op::kPending;
   bool is_signed = false;
@@ -66,6 +72,8 @@ struct Node {
   std::vector<MemberPlan> members;
   std::vector<Enumerator> enumerators;  // by value, then as declared
   std::string reason;                   // of what is unsupported
+  std::shared_ptr<const Shape> shape;   // of its JSON, where it has one
+  bool shape_known = false;             // it was looked for
 };
 
 // The nodes of one BTF. References to them stay good.
@@ -86,14 +94,22 @@ class Plans {
     if (node.op == Op::kPending) compile(node);
   }
 
+  // The shape of a node's JSON; null where it has none.
+  const Shape* shape(Node& node, std::uint64_t max_elements) {
+    if (!node.shape_known) find_shape(node, max_elements);
+    return node.shape.get();
+  }
+
   const TypeTable& types() const { return *types_; }
   const std::shared_ptr<const TypeTable>& shared_types() const { return types_; }
 
  private:
+  static constexpr std::size_t kMostShapes = std::size_t{4} << 20;  // bytes of text, of all of them
   struct Splice;
 
   Node& add(std::uint32_t type_id);
   void compile(Node& node);
+  void find_shape(Node& node, std::uint64_t max_elements);
   void compile_integer(Node& node, const btf_type* type);
   void compile_enum(Node& node, const btf_type* type);
   void compile_struct(Node& node, const btf_type* type);
@@ -110,6 +126,7 @@ class Plans {
   std::deque<Node> nodes_;
   std::unordered_map<std::uint32_t, Node*> by_id_;
   std::size_t members_ = 0;  // of all nodes, with the enumerators
+  std::size_t shapes_left_ = kMostShapes;
 };
 
 // A struct that is a set of CPUs. Bits start at this byte.

@@ -5,55 +5,19 @@
 #include <algorithm>
 #include <cstring>
 
+#include "walkers/render/bits.hpp"
 #include "walkers/render/cpu_mask.hpp"
 #include "walkers/render/plan.hpp"
+#include "walkers/render/shape.hpp"
 #include "walkers/render/tree.hpp"
 
 namespace floe::walkers::render {
 namespace {
 
-constexpr std::uint64_t kValueCost = 64;                           // about what a small value is in JSON
 constexpr std::uint64_t kBaseAllowance = 64 << 10;                 // for the smallest value
 constexpr std::uint64_t kAllowancePerByte = 1024;                  // a bit-field of one bit is a value too
 constexpr std::uint64_t kMaxAllowance = std::uint64_t{1} << 30;    // for the largest
 constexpr std::uint64_t kClockInterval = std::uint64_t{64} << 10;  // of cost between two looks at the clock
-
-// Little-endian, at most 8 bytes.
-std::uint64_t load(const std::byte* at, std::uint64_t bytes) {
-  switch (bytes) {
-    case 1:
-      return std::to_integer<std::uint64_t>(*at);
-    case 2: {
-      std::uint16_t value;
-      std::memcpy(&value, at, sizeof value);
-      return value;
-    }
-    case 4: {
-      std::uint32_t value;
-      std::memcpy(&value, at, sizeof value);
-      return value;
-    }
-    default: {
-      std::uint64_t value = 0;
-      std::memcpy(&value, at, std::min<std::uint64_t>(bytes, sizeof value));
-      return value;
-    }
-  }
-}
-
-std::uint64_t bits_of(const Node& node, const std::byte* at) {
-  std::uint64_t value = load(at, node.bytes);
-  if (node.shift != 0) {
-    value >>= node.shift;
-    if (node.bytes > 8) value |= std::to_integer<std::uint64_t>(at[8]) << (64 - node.shift);
-  }
-  return node.bits < 64 ? value & ((std::uint64_t{1} << node.bits) - 1) : value;
-}
-
-std::int64_t sign_extend(std::uint64_t value, unsigned bits) {
-  const unsigned unused = 64 - bits;
-  return static_cast<std::int64_t>(value << unused) >> unused;
-}
 
 bool is_scalar(Op op) {
   return op != Op::kStruct && op != Op::kArray && op != Op::kFlexArray && op != Op::kCpuMask && op != Op::kUnsupported &&
@@ -74,6 +38,7 @@ const TypeTable& Renderer::types() const {
 
 void Renderer::render(std::uint32_t type_id, std::span<const std::byte> bytes, Sink& sink, std::uint64_t address) {
   sink_ = &sink;
+  json_ = sink.json();
   current_ = plans_.front().get();
   spent_ = 0;
   allowance_ = std::min(kBaseAllowance + bytes.size() * kAllowancePerByte, kMaxAllowance);
@@ -107,6 +72,7 @@ void Renderer::limit_reached() {
 
 void Renderer::run(Node& node, std::span<const std::byte> bytes, int depth, const Cast* cast) {
   current_->prepare(node);
+  if (json_ != nullptr && cast == nullptr && write_shape(node, bytes, depth)) return;
   if (!spend(kValueCost)) return limit_reached();
   if (depth >= kMaxDepth && (node.op == Op::kStruct || node.op == Op::kArray))
     return sink_->unsupported(fmt::format("render depth {} exceeded", kMaxDepth));
@@ -144,6 +110,17 @@ void Renderer::run(Node& node, std::span<const std::byte> bytes, int depth, cons
   }
 }
 
+// Only where no bound is met on the way; what one cuts off is written value by value.
+bool Renderer::write_shape(Node& node, std::span<const std::byte> bytes, int depth) {
+  const Shape* shape = current_->shape(node, options_.max_elements);
+  if (shape == nullptr || bytes.size() < shape->bytes() || depth + shape->height() > kMaxDepth || shape->cost() > stop_at_ - spent_ ||
+      spent_ > stop_at_)
+    return false;
+  spent_ += shape->cost();
+  shape->write(bytes.data(), *json_);
+  return true;
+}
+
 void Renderer::short_scalar(const Node& node, std::span<const std::byte> bytes) {
   sink_->begin_truncated(node.bytes, bytes.size());
   sink_->bytes(bytes);
@@ -155,9 +132,9 @@ void Renderer::scalar(const Node& node, std::span<const std::byte> bytes) {
   const std::byte* at = bytes.data();
   switch (node.op) {
     case Op::kUint:
-      return sink_->unsigned_integer(node.bits, bits_of(node, at));
+      return sink_->unsigned_integer(node.bits, load_bits(at, node.bytes, node.shift, node.bits));
     case Op::kInt:
-      return sink_->integer(node.bits, sign_extend(bits_of(node, at), node.bits));
+      return sink_->integer(node.bits, sign_extend(load_bits(at, node.bytes, node.shift, node.bits), node.bits));
     case Op::kBool:
       return sink_->boolean(std::any_of(at, at + node.bytes, [](std::byte b) { return b != std::byte{0}; }));
     case Op::kChar:
@@ -180,10 +157,9 @@ void Renderer::scalar(const Node& node, std::span<const std::byte> bytes) {
 }
 
 void Renderer::enumerator(const Node& node, std::uint64_t value) {
-  const auto found = std::lower_bound(node.enumerators.begin(), node.enumerators.end(), value,
-                                      [](const Enumerator& one, std::uint64_t wanted) { return one.value < wanted; });
+  const std::size_t found = find_enumerator(node.enumerators, value);
   Sink::Text name;
-  if (found != node.enumerators.end() && found->value == value) name = found->name;
+  if (found < node.enumerators.size()) name = node.enumerators[found].name;
   sink_->enumerator(node.bits, node.is_signed ? sign_extend(value, node.bits) : static_cast<std::int64_t>(value), name, node.is_signed);
 }
 

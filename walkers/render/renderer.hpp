@@ -33,6 +33,10 @@
 #include "walkers/render/type_table.hpp"
 #include "walkers/render/value.hpp"
 
+namespace floe {
+class JsonWriter;
+}
+
 namespace floe::walkers::render {
 
 class Plans;
@@ -75,6 +79,7 @@ class Renderer {
   struct Target;
 
   void run(Node& node, std::span<const std::byte> bytes, int depth, const Cast* cast);
+  bool write_shape(Node& node, std::span<const std::byte> bytes, int depth);
   void scalar(const Node& node, std::span<const std::byte> bytes);
   void short_scalar(const Node& node, std::span<const std::byte> bytes);
   void enumerator(const Node& node, std::uint64_t value);
@@ -106,6 +111,7 @@ class Renderer {
   std::vector<std::unique_ptr<Plans>> plans_;  // the first of the types that were given, others of BTFs that pointers led into
   Plans* current_ = nullptr;
   Sink* sink_ = nullptr;
+  JsonWriter* json_ = nullptr;  // of a sink that writes JSON
 
   // Of the value that is being rendered.
   std::uint64_t spent_ = 0;      // roughly what was written, in bytes

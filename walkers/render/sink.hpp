@@ -12,6 +12,10 @@
 #include <span>
 #include <string_view>
 
+namespace floe {
+class JsonWriter;
+}
+
 namespace floe::walkers::render {
 
 class Sink {
@@ -19,6 +23,9 @@ class Sink {
   using Text = std::optional<std::string_view>;
 
   virtual ~Sink() = default;
+
+  // Of a sink that writes JSON as it comes: whole values may be put there without the calls below.
+  virtual JsonWriter* json() { return nullptr; }
 
   virtual void integer(std::uint32_t bits, std::int64_t value) = 0;
   virtual void unsigned_integer(std::uint32_t bits, std::uint64_t value) = 0;

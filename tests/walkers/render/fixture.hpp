@@ -38,10 +38,19 @@ inline std::string json_of(Renderer& renderer, int type_id, const std::vector<st
   return std::move(json).take();
 }
 
-// Of a table made by `writer`, with nothing around.
+// The same by way of a tree, which knows no shapes.
+inline std::string json_by_tree(Renderer& renderer, int type_id, const std::vector<std::byte>& bytes, std::uint64_t address = 0) {
+  JsonWriter json;
+  write(renderer.value(static_cast<std::uint32_t>(type_id), bytes, address), json);
+  return std::move(json).take();
+}
+
+// Of a table made by `writer`, with nothing around. Both ways give the same text, or there is none.
 inline std::string json_of(const synthetic::TypeWriter& writer, int type_id, const std::vector<std::byte>& bytes) {
-  Renderer renderer(table_of(writer));
-  return json_of(renderer, type_id, bytes);
+  Renderer renderer(table_of(writer)), other(table_of(writer));
+  const std::string text = json_of(renderer, type_id, bytes);
+  const std::string tree = json_by_tree(other, type_id, bytes);
+  return text == tree ? text : "directly: " + text + "\nby a tree: " + tree;
 }
 
 // An arena and kernel memory of a few bytes.
