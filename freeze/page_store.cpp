@@ -12,6 +12,8 @@
 #include <ctime>
 #include <string>
 
+#include "walkers/memory.hpp"
+
 namespace floe::freeze {
 namespace {
 
@@ -236,31 +238,36 @@ void PageStore::sweep(PageRef page) {
   free_slots_ = page;
 }
 
-bool PageStore::read(PageRef page, std::size_t offset, std::span<std::byte> out) const {
+bool PageStore::read(PageRef page, std::size_t offset, std::span<std::byte> out, Place* place) const {
   if (offset > kPageBytes || out.size() > kPageBytes - offset) return false;
   if (page == kZeroPage) {
     std::fill(out.begin(), out.end(), std::byte{0});
     return true;
   }
   const std::shared_lock lock(mutex_);
-  return read_locked(page, offset, out);
+  return read_locked(page, offset, out, place);
 }
 
-bool PageStore::read_locked(PageRef page, std::size_t offset, std::span<std::byte> out) const {
+void PageStore::prefetch(Place place, std::size_t offset, std::size_t bytes) const {
+  if (offset < kPageBytes) walkers::prefetch_lines(arena_->at(place) + offset, std::min(bytes, kPageBytes - offset));
+}
+
+bool PageStore::read_locked(PageRef page, std::size_t offset, std::span<std::byte> out, Place* place) const {
   if (!alive(page)) return false;
   const Slot& source = slot(page);
   const std::byte* bytes = arena_->at(source.cell);
   if (source.stored == kPageBytes) {
     std::copy_n(bytes + offset, out.size(), out.begin());
+    if (place != nullptr) *place = source.cell;
     return true;
   }
   const std::lock_guard guard(inflated_->mutex);
-  const std::size_t place = page % kInflatedPages;
-  auto& inflated = inflated_->bytes[place];
-  if (inflated_->page[place] != page) {
-    inflated_->page[place] = 0;
+  const std::size_t entry = page % kInflatedPages;
+  auto& inflated = inflated_->bytes[entry];
+  if (inflated_->page[entry] != page) {
+    inflated_->page[entry] = 0;
     if (ZSTD_decompressDCtx(inflated_->context, inflated.data(), kPageBytes, bytes, source.stored) != kPageBytes) return false;
-    inflated_->page[place] = page;
+    inflated_->page[entry] = page;
   }
   std::copy_n(inflated.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
   return true;

@@ -75,7 +75,13 @@ class PageStore {
   void unref(PageRef page);
 
   // Copies bytes [offset, offset + out.size()) of the page. False, and nothing copied, when the page is not alive or the range leaves it.
-  bool read(PageRef page, std::size_t offset, std::span<std::byte> out) const;
+  // `place` gets where the page's bytes are now; left alone when it is compressed, or zero.
+  using Place = PageArena::Cell;
+  static constexpr Place kNoPlace = PageArena::kNoCell;
+  bool read(PageRef page, std::size_t offset, std::span<std::byte> out, Place* place = nullptr) const;
+
+  // Asks for the cache lines of bytes that are read soon. A place is a guess: what was there may have gone, and then it is for nothing.
+  void prefetch(Place place, std::size_t offset, std::size_t bytes) const;
 
   // Pages put or referenced from now on count as used in `epoch`.
   void set_epoch(std::uint32_t epoch);
@@ -128,7 +134,7 @@ class PageStore {
   PageRef& bucket(const PageKey& key) { return buckets_[key.low & (buckets_.size() - 1)]; }
   bool held_alone(PageRef page) const { return alive(page) && slot(page).references == 1; }
   bool equal(PageRef page, PageBytes bytes) const;
-  bool read_locked(PageRef page, std::size_t offset, std::span<std::byte> out) const;
+  bool read_locked(PageRef page, std::size_t offset, std::span<std::byte> out, Place* place = nullptr) const;
   PageRef take_slot();
   void grow_buckets();
   void limit_arena();

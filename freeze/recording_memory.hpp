@@ -18,6 +18,7 @@ class RecordingMemory final : public walkers::Memory {
   RecordingMemory(const walkers::Memory& memory, const RamLayout& layout);
 
   std::size_t read(Gpa gpa, std::span<std::byte> out) const override;
+  bool prefetch(Gpa gpa, std::size_t bytes) const override { return memory_.prefetch(gpa, bytes); }
   std::vector<walkers::PhysRange> populated() const override { return memory_.populated(); }
 
   // One bit a page, by page index.

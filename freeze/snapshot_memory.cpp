@@ -14,10 +14,23 @@ std::size_t RingMemory::read(Gpa gpa, std::span<std::byte> out) const {
     if (layout_.find(gpa + done, page) == 0) break;
     const std::size_t offset = (gpa.value + done) % kPageBytes;
     const std::size_t part = std::min(out.size() - done, kPageBytes - offset);
-    if (!view_.read(page, offset, out.subspan(done, part))) break;
+    PageStore::Place place = PageStore::kNoPlace;
+    if (!view_.read(page, offset, out.subspan(done, part), &place)) break;
+    auto& known = places_[page % places_.size()];
+    if (const auto now = tag(page) | place; place != PageStore::kNoPlace && known.load(std::memory_order_relaxed) != now)
+      known.store(now, std::memory_order_relaxed);
     done += part;
   }
   return done;
+}
+
+bool RingMemory::prefetch(Gpa gpa, std::size_t bytes) const {
+  std::uint32_t page = 0;
+  if (layout_.find(gpa, page) == 0) return false;
+  const std::uint64_t known = places_[page % places_.size()].load(std::memory_order_relaxed);
+  if ((known & ~std::uint64_t{0xffff'ffff}) != tag(page)) return false;
+  view_.prefetch(static_cast<PageStore::Place>(known), gpa.value % kPageBytes, bytes);
+  return true;
 }
 
 std::vector<walkers::PhysRange> RingMemory::populated() const {
@@ -72,6 +85,14 @@ std::size_t LiveMemory::read(Gpa gpa, std::span<std::byte> out) const {
     done += part.size();
   }
   return done;
+}
+
+bool LiveMemory::prefetch(Gpa gpa, std::size_t bytes) const {
+  std::uint64_t page = 0;
+  const std::size_t offset = gpa.value % kPageBytes;
+  if (!ram_.page_index(gpa, page)) return false;
+  walkers::prefetch_lines(ram_.page(page) + offset, std::min(bytes, kPageBytes - offset));
+  return true;
 }
 
 std::vector<walkers::PhysRange> LiveMemory::populated() const {

@@ -18,13 +18,18 @@ namespace floe::freeze {
 // whole, the pages that were not captured are unreadable.
 class RingMemory final : public walkers::Memory {
  public:
-  RingMemory(const SnapshotView& view, const RamLayout& layout) : view_(view), layout_(layout) {}
+  RingMemory(const SnapshotView& view, const RamLayout& layout) : view_(view), layout_(layout), places_(kPlaces) {}
   std::size_t read(Gpa gpa, std::span<std::byte> out) const override;
+  bool prefetch(Gpa gpa, std::size_t bytes) const override;  // of pages that were read before, and are not compressed
   std::vector<walkers::PhysRange> populated() const override;
 
  private:
+  static constexpr std::size_t kPlaces = 4096;
+  static constexpr std::uint64_t tag(std::uint32_t page) { return (std::uint64_t{page} + 1) << 32; }
+
   const SnapshotView& view_;
   const RamLayout& layout_;
+  mutable std::vector<std::atomic<std::uint64_t>> places_;  // by the low bits of the page index: its tag, and where it was last
 };
 
 // The guest's RAM itself, running or parked. While it runs, an aligned word of 8 bytes or less is read in one piece, anything longer
@@ -34,6 +39,7 @@ class LiveMemory final : public walkers::Memory {
  public:
   explicit LiveMemory(const vmm::GuestRam& ram);
   std::size_t read(Gpa gpa, std::span<std::byte> out) const override;
+  bool prefetch(Gpa gpa, std::size_t bytes) const override;  // of a hole it creates nothing either
   std::vector<walkers::PhysRange> populated() const override;
 
  private:

@@ -286,8 +286,12 @@ void SnapshotView::unpin() {
   if (!pins->anyone_up_to(pins->parked_number)) pins->drain();
 }
 
-bool SnapshotView::read(std::uint32_t page, std::size_t offset, std::span<std::byte> out) const {
-  return page < table_.size() && pins_->store->read(table_[page], offset, out);
+bool SnapshotView::read(std::uint32_t page, std::size_t offset, std::span<std::byte> out, PageStore::Place* place) const {
+  return page < table_.size() && pins_->store->read(table_[page], offset, out, place);
+}
+
+void SnapshotView::prefetch(PageStore::Place place, std::size_t offset, std::size_t bytes) const {
+  pins_->store->prefetch(place, offset, bytes);
 }
 
 }  // namespace floe::freeze

@@ -169,7 +169,9 @@ class SnapshotView {
   std::uint32_t pages() const { return static_cast<std::uint32_t>(table_.size()); }
   std::span<const PageRef> table() const { return table_; }
   // False when the page or the range does not exist.
-  bool read(std::uint32_t page, std::size_t offset, std::span<std::byte> out) const;
+  bool read(std::uint32_t page, std::size_t offset, std::span<std::byte> out, PageStore::Place* place = nullptr) const;
+  // As PageStore::prefetch().
+  void prefetch(PageStore::Place place, std::size_t offset, std::size_t bytes) const;
 
  private:
   friend class SnapshotRing;

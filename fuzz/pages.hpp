@@ -21,6 +21,7 @@ class Pages : public walkers::Memory {
     if (piece > 0) std::memcpy(out.data(), bytes_.data() + gpa.value, piece);
     return piece;
   }
+  bool prefetch(Gpa gpa, std::size_t) const override { return gpa.value < bytes_.size(); }  // so that walks look ahead
   std::vector<walkers::PhysRange> populated() const override { return {{Gpa(0), page_ceil(bytes_.size())}}; }
 
  private:

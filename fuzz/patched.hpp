@@ -33,6 +33,7 @@ class Patched : public walkers::Memory {
         if (start + i >= gpa.value && start + i - gpa.value < got) out[start + i - gpa.value] = std::byte{bytes[i]};
     return got;
   }
+  bool prefetch(Gpa gpa, std::size_t bytes) const override { return base_.prefetch(gpa, bytes); }
   std::vector<walkers::PhysRange> populated() const override { return base_.populated(); }
 
  private:

@@ -55,13 +55,31 @@ std::optional<Gpa> PagedMemory::translate(Kva kva) const {
   Entry& large = large_[large_page % kLarge];
   if (large.page == large_page) return Gpa(large.gpa + (kva.value & kLargeMask));
 
+  Entry& table = tables_of_[large_page % kTables];
+  if (table.page == large_page) {
+    const auto gpa = tables_.translate_in(Gpa(table.gpa), kva);
+    if (gpa) small = {small_page, page_floor(gpa->value)};
+    return gpa;
+  }
+
   const auto found = tables_.translate(kva);
   if (!found) return std::nullopt;
-  if (found->page_bytes > kLargeMask)
+  if (found->page_bytes > kLargeMask) {
     large = {large_page, found->gpa.value - (kva.value & kLargeMask)};
-  else
-    small = {small_page, found->gpa.value - (kva.value & (kPageBytes - 1))};
+  } else {
+    small = {small_page, page_floor(found->gpa.value)};
+    table = {large_page, found->table.value};
+  }
   return found->gpa;
+}
+
+bool PagedMemory::prefetch(Kva kva, std::size_t bytes) const {
+  const auto here = std::min<std::size_t>(bytes, kPageBytes - kva.value % kPageBytes);
+  const auto gpa = translate(kva);
+  if (!gpa || !memory_->prefetch(*gpa, here)) return false;
+  if (here < bytes && kva.value + here > kva.value)
+    if (const auto next = translate(kva + here)) memory_->prefetch(*next, std::min<std::size_t>(bytes - here, kPageBytes));
+  return true;
 }
 
 std::size_t PagedMemory::read(Kva kva, std::span<std::byte> out) const {

@@ -30,6 +30,9 @@ class KernelMemory {
   // Copies from `kva` on into `out` and returns how many bytes were readable from the start of it. Never faults.
   virtual std::size_t read(Kva kva, std::span<std::byte> out) const = 0;
 
+  // These bytes are read soon: asks for their cache lines where they are at hand, or returns false. Any address is allowed.
+  virtual bool prefetch(Kva /*kva*/, std::size_t /*bytes*/) const { return false; }
+
   // Why a byte is unreadable, for messages; begins with its address.
   virtual std::string explain(Kva kva) const = 0;
 
@@ -75,12 +78,13 @@ class KernelMemory {
 //
 // Translations are cached, successes only, for the life of the object: it belongs to one instant of the guest and is made
 // anew for the next (the guest changes its mappings). The cache makes reads of one object from two threads a race; copy it,
-// a copy is a few KiB.
+// a copy is 20 KiB.
 class PagedMemory final : public KernelMemory {
  public:
   PagedMemory(const Memory& memory, PageTables tables) : memory_(&memory), tables_(tables) {}
 
   std::size_t read(Kva kva, std::span<std::byte> out) const override;
+  bool prefetch(Kva kva, std::size_t bytes) const override;
   std::string explain(Kva kva) const override { return tables_.explain(kva); }
 
   std::optional<Gpa> translate(Kva kva) const;
@@ -92,14 +96,16 @@ class PagedMemory final : public KernelMemory {
     std::uint64_t page = ~std::uint64_t{0};  // virtual address shifted by the page size; all ones is no page's
     std::uint64_t gpa = 0;                   // where that page starts
   };
-  static constexpr std::size_t kSmall = 256;  // 4 KiB pages
-  static constexpr std::size_t kLarge = 64;   // 2 MiB pages; a 1 GiB page enters as the 2 MiB of it that were asked for
+  static constexpr std::size_t kSmall = 1024;  // 4 KiB pages
+  static constexpr std::size_t kLarge = 64;    // 2 MiB pages; a 1 GiB page enters as the 2 MiB of it that were asked for
+  static constexpr std::size_t kTables = 64;   // last tables, each by the 2 MiB that its pages make up
   static constexpr unsigned kLargeShift = 21;
 
   const Memory* memory_;
   PageTables tables_;
   mutable std::array<Entry, kSmall> small_{};
   mutable std::array<Entry, kLarge> large_{};
+  mutable std::array<Entry, kTables> tables_of_{};
 };
 
 }  // namespace floe::walkers

@@ -46,7 +46,7 @@ PageTables::Walk PageTables::walk(Kva kva) const {
     if (leaf) {
       const std::uint64_t page_bytes = std::uint64_t{1} << shift;
       const std::uint64_t frame = entry & kFrameMask & ~(page_bytes - 1);
-      return {Walk::End::mapped, level, {Gpa(frame | (kva.value & (page_bytes - 1))), page_bytes}, table};
+      return {Walk::End::mapped, level, {Gpa(frame | (kva.value & (page_bytes - 1))), page_bytes, table}, table};
     }
     table = Gpa(entry & kFrameMask);
   }
@@ -57,6 +57,15 @@ std::optional<Translation> PageTables::translate(Kva kva) const {
   const Walk result = walk(kva);
   if (result.end != Walk::End::mapped) return std::nullopt;
   return result.translation;
+}
+
+std::optional<Gpa> PageTables::translate_in(Gpa last_table, Kva kva) const {
+  std::array<std::byte, 8> bytes;
+  if (memory_->read(last_table + ((kva.value >> kPageShift) & 511) * 8, bytes) != bytes.size()) return std::nullopt;
+  std::uint64_t entry = 0;
+  std::memcpy(&entry, bytes.data(), sizeof entry);
+  if ((entry & kPresent) == 0) return std::nullopt;
+  return Gpa((entry & kFrameMask) | (kva.value & (kPageBytes - 1)));
 }
 
 Kva PageTables::next_mapped(Kva from, Kva end) const {

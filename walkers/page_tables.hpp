@@ -20,6 +20,7 @@ namespace floe::walkers {
 struct Translation {
   Gpa gpa;                       // of the very byte asked for
   std::uint64_t page_bytes = 0;  // 4 KiB, 2 MiB or 1 GiB: size of the leaf that maps it
+  Gpa table;                     // that has the leaf
 };
 
 class PageTables {
@@ -30,6 +31,9 @@ class PageTables {
 
   // Nothing when the address is not canonical, not mapped, or a table of the walk is not in RAM.
   std::optional<Translation> translate(Kva kva) const;
+
+  // The same for a page of 4 KiB whose last table is known from a translation of a neighbour in the same 2 MiB.
+  std::optional<Gpa> translate_in(Gpa last_table, Kva kva) const;
 
   // Why translate() gives nothing for this address, for messages: "ffff...: not present at the PMD".
   std::string explain(Kva kva) const;

@@ -1,7 +1,6 @@
 #include "walkers/struct_block.hpp"
 
 #include <algorithm>
-#include <bit>
 
 namespace floe::walkers {
 
@@ -23,26 +22,55 @@ StructBlock::StructBlock(std::span<const Field> fields) {
     total += piece.bytes;
   }
   buffer_.resize(total);
+  for (std::size_t i = 0; i < std::min<std::size_t>(pieces_.size(), kNoPiece); ++i)
+    for (std::size_t line = pieces_[i].offset / kLine; line < kMostLines && line * kLine < pieces_[i].offset + pieces_[i].bytes; ++line) {
+      if (piece_by_line_.size() <= line) piece_by_line_.resize(line + 1, kNoPiece);
+      piece_by_line_[line] = static_cast<std::uint8_t>(i);
+    }
 }
 
 void StructBlock::load(const KernelMemory& memory, Kva object) {
   for (Piece& piece : pieces_) piece.good = memory.read(object + piece.offset, std::span(buffer_).subspan(piece.at, piece.bytes));
 }
 
+const StructBlock::Piece* StructBlock::piece_of(Field field) const {
+  const auto holds = [&](const Piece& piece) {
+    return field.offset >= piece.offset && field.bytes <= piece.good && field.offset - piece.offset <= piece.good - field.bytes;
+  };
+  if (const std::size_t line = field.offset / kLine; line < piece_by_line_.size() && piece_by_line_[line] != kNoPiece) {
+    const Piece& piece = pieces_[piece_by_line_[line]];
+    return holds(piece) ? &piece : nullptr;
+  }
+  const auto found = std::find_if(pieces_.begin(), pieces_.end(), holds);
+  return found == pieces_.end() ? nullptr : &*found;
+}
+
 std::span<const std::byte> StructBlock::bytes_of(Field field) const {
-  for (const Piece& piece : pieces_)
-    if (field.offset >= piece.offset && field.offset - piece.offset + field.bytes <= piece.good)
-      return std::span(buffer_).subspan(piece.at + (field.offset - piece.offset), static_cast<std::size_t>(field.bytes));
-  return {};
+  const Piece* piece = piece_of(field);
+  if (piece == nullptr) return {};
+  return std::span(buffer_).subspan(piece->at + (field.offset - piece->offset), static_cast<std::size_t>(field.bytes));
 }
 
 std::optional<std::uint64_t> StructBlock::number(Field field) const {
-  std::uint64_t value = 0;
-  if (!std::has_single_bit(field.bytes) || field.bytes > sizeof value) return std::nullopt;
-  const auto bytes = bytes_of(field);
-  if (bytes.empty()) return std::nullopt;
-  std::memcpy(&value, bytes.data(), bytes.size());
-  return value;
+  const Piece* piece = piece_of(field);
+  if (piece == nullptr) return std::nullopt;
+  const std::byte* at = buffer_.data() + piece->at + (field.offset - piece->offset);
+  const auto load = [&]<class T>(T value) {
+    std::memcpy(&value, at, sizeof value);
+    return std::uint64_t{value};
+  };
+  switch (field.bytes) {
+    case 1:
+      return load(std::uint8_t{});
+    case 2:
+      return load(std::uint16_t{});
+    case 4:
+      return load(std::uint32_t{});
+    case 8:
+      return load(std::uint64_t{});
+    default:
+      return std::nullopt;
+  }
 }
 
 std::optional<Kva> StructBlock::pointer(Field field) const {

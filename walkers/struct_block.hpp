@@ -18,13 +18,18 @@ namespace floe::walkers {
 
 class StructBlock {
  public:
-  // Members further apart than this are read separately.
-  static constexpr std::uint64_t kLargestGap = 1024;
+  // Members further apart than this are read separately: what lies between them would be waited for in vain.
+  static constexpr std::uint64_t kLargestGap = 128;
   static constexpr std::uint64_t kMaxMemberBytes = 4096;
 
   StructBlock() = default;
   // Plans the pieces that hold all of `fields`.
   explicit StructBlock(std::span<const Field> fields);
+
+  // The object is loaded soon, some others are before it.
+  void prefetch(const KernelMemory& memory, Kva object) const {
+    for (const Piece& piece : pieces_) memory.prefetch(object + piece.offset, piece.bytes);
+  }
 
   // Reads one object; members in pieces that are not readable are absent until the next load().
   void load(const KernelMemory& memory, Kva object);
@@ -48,9 +53,16 @@ class StructBlock {
     std::size_t at = 0;  // in buffer_
     std::size_t good = 0;
   };
+  // Pieces are further apart than a line is long, so that the line of an offset names its piece.
+  static constexpr std::uint32_t kLine = 64;
+  static constexpr std::size_t kMostLines = 1024;
+  static constexpr std::uint8_t kNoPiece = 0xff;
+  static_assert(kLargestGap >= 2 * kLine);
+  const Piece* piece_of(Field field) const;
   std::span<const std::byte> bytes_of(Field field) const;
 
   std::vector<Piece> pieces_;
+  std::vector<std::uint8_t> piece_by_line_;  // of the first kMostLines lines
   std::vector<std::byte> buffer_;
 };
 

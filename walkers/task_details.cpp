@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxProblems = 32;
 constexpr std::uint64_t kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
+constexpr std::size_t kAhead = 4;           // tasks
 
 // Members of task_struct; those of sched_ext_entity as they lie in it.
 struct TaskFields {
@@ -157,9 +158,13 @@ class DetailWalk {
   TaskDetailsTable run(const Kernel& kernel, std::span<const RunningAt> running) {
     find_waits(kernel, running);
     result_.tasks.reserve(table_.tasks.size());
-    for (const Task& task : table_.tasks) {
+    // What will be read of the tasks to come is fetched ahead: their own members, and when these have come, what they point to.
+    const auto& tasks = table_.tasks;
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
       if (!budget_.step()) return stop();
-      add(task.address, &task);
+      if (i + 2 * kAhead < tasks.size()) task_.prefetch(memory_, tasks[i + 2 * kAhead].address);
+      if (i + kAhead < tasks.size()) prefetch_pointees(tasks[i + kAhead].address, tasks[i + kAhead].leads());
+      add(tasks[i].address, &tasks[i]);
     }
     for (const Kva task : scx::known_tasks(scx_)) {
       if (!budget_.step()) return stop();
@@ -172,6 +177,16 @@ class DetailWalk {
   void problem(std::string text) {
     ++result_.problem_count;
     if (result_.problems.size() < kMaxProblems) result_.problems.push_back(std::move(text));
+  }
+
+  // Its struct pid; and its signal_struct, which a leader shares with the threads behind it.
+  void prefetch_pointees(Kva task, bool leads) const {
+    const auto& pid_at = fields_.thread_pid;
+    if (pid_at && pid_fields_.number && memory_.prefetch(task + pid_at->offset, sizeof(std::uint64_t)))
+      if (const auto pid = memory_.get_pointer(task, *pid_at))
+        memory_.prefetch(*pid, pid_fields_.number->offset + pid_fields_.number->bytes);
+    if (leads && memory_.prefetch(task + fields_.signal.offset, sizeof(std::uint64_t)))
+      if (const auto signal = memory_.get_pointer(task, fields_.signal)) signal_.prefetch(memory_, *signal);
   }
 
   TaskDetailsTable stop() {

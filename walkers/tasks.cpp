@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "walkers/address_set.hpp"
+#include "walkers/struct_block.hpp"
 #include "walkers/task_names.hpp"
 
 namespace floe::walkers {
@@ -28,6 +29,14 @@ struct Fields {
   std::optional<Field> rq_idle;
 
   static Result<Fields> resolve(const Types& types);
+
+  // What add() reads of a task, with its place on the lists.
+  StructBlock block() const {
+    std::vector<Field> list = {tasks, pid, tgid, comm, flags, state, exit_state, real_parent};
+    for (const auto& field : {on_cpu, cpu, signal, thread_node})
+      if (field) list.push_back(*field);
+    return StructBlock(list);
+  }
 };
 
 Result<Fields> Fields::resolve(const Types& types) {
@@ -61,7 +70,7 @@ Result<Fields> Fields::resolve(const Types& types) {
 class TaskWalk {
  public:
   TaskWalk(const Kernel& kernel, const Fields& fields, WalkBudget budget)
-      : kernel_(kernel), memory_(kernel.memory()), fields_(fields), names_(kernel), budget_(budget) {}
+      : kernel_(kernel), memory_(kernel.memory()), fields_(fields), task_(fields.block()), names_(kernel), budget_(budget) {}
 
   TaskTable run(Kva init_task) {
     // The head itself, so that a link into its middle ends a chain.
@@ -107,6 +116,7 @@ class TaskWalk {
       }
       if ((backwards ? links->next : links->prev) != from.value) ++table_.torn_links;
       from = node;
+      task_.prefetch(memory_, Kva(backwards ? links->prev : links->next) - node_offset);  // the next one, while this one is looked at
       if (!visit(node - node_offset)) return End::broken;
     }
   }
@@ -173,31 +183,42 @@ class TaskWalk {
   void add(Kva address, std::vector<Task>& to) {
     Task task;
     task.address = address;
-    const auto pid = memory_.get_number(address, fields_.pid);
-    const auto tgid = memory_.get_number(address, fields_.tgid);
-    const auto flags = memory_.get_number(address, fields_.flags);
-    auto comm = memory_.get_string(address, fields_.comm);
+    task_.load(memory_, address);
+    const auto pid = task_.number(fields_.pid);
+    const auto tgid = task_.number(fields_.tgid);
+    const auto flags = task_.number(fields_.flags);
+    auto comm = task_.text(fields_.comm);
     if (!pid || !tgid || !flags || !comm) return problem(fmt::format("the task at {:#x} is not readable", address.value));
     task.pid = static_cast<std::int32_t>(*pid);
     task.tgid = static_cast<std::int32_t>(*tgid);
     task.kernel_thread = (*flags & kPfKthread) != 0;
     task.comm = names_.name(address, static_cast<std::uint32_t>(*flags), std::move(*comm));
 
-    const auto state = memory_.get_number(address, fields_.state);
-    const auto exit_state = memory_.get_number(address, fields_.exit_state);
+    const auto state = task_.number(fields_.state);
+    const auto exit_state = task_.number(fields_.exit_state);
     if (state && exit_state) task.state = task_state_letter(static_cast<std::uint32_t>(*state), static_cast<std::uint32_t>(*exit_state));
-    if (fields_.on_cpu)
-      if (const auto on_cpu = memory_.get_number(address, *fields_.on_cpu)) task.on_cpu = *on_cpu != 0;
-    if (fields_.cpu)
-      if (const auto cpu = memory_.get_number(address, *fields_.cpu)) task.cpu = static_cast<std::uint32_t>(*cpu);
-    if (const auto parent = memory_.get_pointer(address, fields_.real_parent))
-      if (const auto ppid = memory_.get_number(*parent, fields_.tgid)) task.ppid = static_cast<std::int32_t>(*ppid);
+    if (const auto on_cpu = task_.as<std::uint64_t>(fields_.on_cpu)) task.on_cpu = *on_cpu != 0;
+    task.cpu = task_.as<std::uint32_t>(fields_.cpu);
+    if (const auto parent = task_.pointer(fields_.real_parent)) task.ppid = tgid_of(*parent);
     to.push_back(std::move(task));
+  }
+
+  // Of a parent, which many have in common.
+  std::optional<std::int32_t> tgid_of(Kva task) {
+    if (task != parent_) {
+      parent_ = task;
+      const auto tgid = memory_.get_number(task, fields_.tgid);
+      parent_tgid_ = tgid ? std::optional(static_cast<std::int32_t>(*tgid)) : std::nullopt;
+    }
+    return parent_tgid_;
   }
 
   const Kernel& kernel_;
   const KernelMemory& memory_;
   const Fields& fields_;
+  StructBlock task_;
+  Kva parent_;
+  std::optional<std::int32_t> parent_tgid_;
   TaskNames names_;
   WalkBudget budget_;
   TaskTable table_;

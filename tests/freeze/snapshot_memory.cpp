@@ -64,6 +64,32 @@ BOOST_AUTO_TEST_CASE(a_ring_snapshot_reads_across_pages_and_stops_at_holes) {
   BOOST_TEST(populated[1].bytes == kPageBytes);
 }
 
+BOOST_AUTO_TEST_CASE(a_ring_snapshot_takes_hints_for_pages_it_has_read_and_keeps_as_they_are) {
+  const auto store = PageStore::create({.byte_limit = 16 << 20}).value();
+  SnapshotRing ring(store, {.pages = 3, .depth = 2, .byte_limit = 16 << 20});
+  const auto image = bytes_of(kPageBytes, 3);
+  const std::vector<std::byte> dull(kPageBytes, std::byte{7});
+  const std::array changes{PageChange{0, ring.put(std::span<const std::byte>(image).first<kPageBytes>()).value()},
+                           PageChange{1, ring.put(std::span<const std::byte>(dull).first<kPageBytes>()).value()}};
+  BOOST_REQUIRE(ring.push({}, {}, changes));
+  const RamLayout layout = RamLayout::create({{Gpa(0x1000), 3 * kPageBytes, 0}}).value();
+  const SnapshotView view = ring.newest();
+  const RingMemory memory(view, layout);
+  std::vector<std::byte> out(16);
+  BOOST_TEST(!memory.prefetch(Gpa(0x1ff0), 64));
+  for (const std::uint64_t page : {0x1000, 0x2000, 0x3000}) BOOST_TEST(memory.read(Gpa(page), out) == 16u);
+  BOOST_TEST(memory.prefetch(Gpa(0x1ff0), 64));
+  BOOST_TEST(memory.prefetch(Gpa(0x2000), ~std::size_t{0}));
+  BOOST_TEST(!memory.prefetch(Gpa(0x3000), 8));  // of the zero page there is nothing to fetch
+  BOOST_TEST(!memory.prefetch(Gpa(0x4000), 8));
+  // A page that was compressed meanwhile has left its place: the hint is for nothing, and reads are right.
+  BOOST_REQUIRE(ring.push({}, {}, {}));
+  BOOST_TEST(ring.compress_cold(0, 10) > 0u);
+  memory.prefetch(Gpa(0x2000), 64);
+  BOOST_TEST(memory.read(Gpa(0x2008), out) == 16u);
+  BOOST_TEST(std::count(out.begin(), out.end(), std::byte{7}) == 16);
+}
+
 BOOST_AUTO_TEST_CASE(layouts_that_cannot_be_are_refused) {
   const auto ok = [](std::vector<RamSlot> slots) { return RamLayout::create(std::move(slots)).has_value(); };
   BOOST_TEST(ok({}));
@@ -105,6 +131,9 @@ BOOST_AUTO_TEST_CASE(live_memory_reads_what_is_there_and_creates_nothing) {
       BOOST_TEST(memory.read(Gpa(0x5ff1 + offset), part) == size);
       BOOST_TEST(std::equal(part.begin(), part.end(), text.begin() + static_cast<std::ptrdiff_t>(offset)));
     }
+  BOOST_TEST(memory.prefetch(Gpa(0x5ff1), out.size()));
+  BOOST_TEST(memory.prefetch(Gpa(0x100000), 64));
+  BOOST_TEST(!memory.prefetch(Gpa(vmm::kLowRamMax), 64));
   std::fill(out.begin(), out.end(), std::byte{1});
   BOOST_TEST(memory.read(Gpa(0x100000), out) == out.size());
   BOOST_TEST(static_cast<std::size_t>(std::count(out.begin(), out.end(), std::byte{0})) == out.size());

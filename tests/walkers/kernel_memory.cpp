@@ -81,6 +81,33 @@ BOOST_FIXTURE_TEST_CASE(a_null_pointer_is_absent, Fixture) {
   BOOST_TEST(kernel.get_pointer(Kva(kBase), Field{8, 8})->value == 8u);
 }
 
+// The last table is kept, so a neighbour costs one look into it; what is absent there stays absent, and 2 MiB further on is another table.
+BOOST_FIXTURE_TEST_CASE(neighbours_are_found_by_their_table, Fixture) {
+  builder.map(Kva(kBase + kLargePage), Gpa(0x5000));
+  builder.map(Kva(kBase + 64 * kLargePage), Gpa(0x9000));  // has the same place among the tables that are kept
+  const auto kernel = paged();
+  BOOST_TEST(kernel.get<std::uint64_t>(Kva(kBase)).value() == 0u);
+  const std::uint64_t reads = memory.reads;
+  BOOST_TEST(kernel.get<std::uint64_t>(Kva(kBase + 0x1008)).value() == 0x1008u);
+  BOOST_TEST(memory.reads - reads == 2u);
+  BOOST_TEST(!kernel.get<std::uint64_t>(Kva(kBase + 0x2000)));
+  BOOST_TEST(!kernel.get<std::uint64_t>(Kva(kBase + 0x3000)));
+  BOOST_TEST(kernel.get<std::uint64_t>(Kva(kBase + kLargePage)).value() == 0x1000u);
+  BOOST_TEST(kernel.get<std::uint64_t>(Kva(kBase + 64 * kLargePage + 8)).value() == 8u);
+  BOOST_TEST(!kernel.get<std::uint64_t>(Kva(kBase + 64 * kLargePage + 0x1000)));
+  BOOST_TEST(kernel.get<std::uint64_t>(Kva(kBase + 0x1010)).value() == 0x1010u);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_hint_may_name_any_address, Fixture) {
+  const auto kernel = paged();
+  BOOST_TEST(kernel.prefetch(Kva(kBase + 0xff0), 64));
+  BOOST_TEST(kernel.prefetch(Kva(kBase + 0x1ff0), 64));  // into the hole
+  BOOST_TEST(!kernel.prefetch(Kva(kBase + 0x2000), 64));
+  BOOST_TEST(!kernel.prefetch(Kva(kBase + 0x3000), 64));
+  BOOST_TEST(!kernel.prefetch(Kva(~std::uint64_t{0}), ~std::size_t{0}));
+  BOOST_TEST(!kernel.prefetch(Kva(0x0000800000000000), 8));
+}
+
 BOOST_FIXTURE_TEST_CASE(a_read_over_the_top_of_the_address_space_stops_there, Fixture) {
   builder.map(Kva(0xfffffffffffff000), Gpa(0x9000));
   builder.map(Kva(0), Gpa(0x5000));

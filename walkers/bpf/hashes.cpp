@@ -11,6 +11,7 @@ namespace floe::walkers::bpf {
 namespace {
 
 constexpr std::uint64_t kMaxBuckets = std::uint64_t{1} << 31;
+constexpr std::uint64_t kAhead = 8;  // buckets
 
 bool has_value_per_cpu(MapType type) {
   return type == MapType::percpu_hash || type == MapType::lru_percpu_hash;
@@ -47,7 +48,8 @@ class HashWalk {
   }
 
  private:
-  // Bucket heads are read by the page: most are empty.
+  // Bucket heads are read by the page: most are empty. Elements lie anywhere, so those of the buckets to come are fetched ahead: first the
+  // one the bucket links to, and when that has come, the next one of its chain.
   void walk_buckets(Kva buckets) {
     const std::uint64_t at_once = std::max<std::uint64_t>(1, kPageBytes / fields_.bucket_bytes);
     std::vector<std::byte> heads(at_once * fields_.bucket_bytes);
@@ -58,12 +60,24 @@ class HashWalk {
       const std::size_t got = walk_.memory.read(at, std::span(heads).first(here * fields_.bucket_bytes)) / fields_.bucket_bytes;
       if (got < here)
         bad_buckets_.add([&] { return fmt::format("bucket {}, {}", first + got, walk_.memory.explain(at + got * fields_.bucket_bytes)); });
-      for (std::uint64_t i = 0; i < got; ++i) {
+      const auto link_of = [&](std::uint64_t i) {
         std::uint64_t link = 0;
         std::memcpy(&link, heads.data() + i * fields_.bucket_bytes + fields_.first, sizeof link);
-        if (!walk_chain(first + i, link)) return;
+        return link;
+      };
+      for (std::uint64_t i = 0; i < std::min(got, 2 * kAhead); ++i) fetch(link_of(i));
+      for (std::uint64_t i = 0; i < got; ++i) {
+        if (i + 2 * kAhead < got) fetch(link_of(i + 2 * kAhead));
+        if (i + kAhead < got) fetch_next(link_of(i + kAhead));
+        if (!walk_chain(first + i, link_of(i))) return;
       }
     }
+  }
+
+  bool fetch(std::uint64_t link) const { return (link & 1) == 0 && link != 0 && walk_.memory.prefetch(Kva(link), element_.size()); }
+  void fetch_next(std::uint64_t link) const {
+    if (!fetch(link)) return;  // reading it now would be no gain
+    if (const auto next = walk_.memory.get<std::uint64_t>(Kva(link) + fields_.next)) fetch(*next);
   }
 
   // Until the nulls marker, which is odd. A null pointer ends it too: a bucket that was never set up.

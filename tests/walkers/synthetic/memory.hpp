@@ -27,6 +27,8 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
 class SparseMemory : public Memory {
  public:
   std::size_t read(Gpa gpa, std::span<std::byte> out) const override;
+  // A page that is there counts as at hand, so that walks look ahead.
+  bool prefetch(Gpa gpa, std::size_t /*bytes*/) const override { return pages_.contains(gpa.value / kPageBytes); }
   std::vector<PhysRange> populated() const override;
 
   void write(Gpa gpa, std::span<const std::byte> bytes);
