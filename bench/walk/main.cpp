@@ -29,6 +29,7 @@ Result<Report> run(const Settings& settings, const std::string& memories) {
   if (const auto done = kernel_rows(settings, *big, report); !done) return fail(done.error());
   if (const auto done = walk_rows(settings, *big, *stalled, report); !done) return fail(done.error());
   if (const auto done = hash_rows(settings, *big, report); !done) return fail(done.error());
+  if (const auto done = ring_rows(settings, *big, report); !done) return fail(done.error());
   return report;
 }
 

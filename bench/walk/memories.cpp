@@ -76,6 +76,13 @@ std::size_t FlatMemory::read(Gpa gpa, std::span<std::byte> out) const {
   return count;
 }
 
+bool FlatMemory::prefetch(Gpa gpa, std::size_t bytes) const {
+  std::uint32_t page = 0;
+  if (layout_.find(gpa, page) < bytes) return false;
+  walkers::prefetch_lines(bytes_ + std::size_t{page} * kPageBytes + gpa.value % kPageBytes, bytes);
+  return true;
+}
+
 std::uint64_t FlatMemory::populated_bytes() const {
   std::uint64_t bytes = 0;
   for (const walkers::PhysRange& range : populated_) bytes += range.bytes;

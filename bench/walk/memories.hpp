@@ -23,6 +23,7 @@ class FlatMemory final : public walkers::Memory {
   FlatMemory& operator=(const FlatMemory&) = delete;
 
   std::size_t read(Gpa gpa, std::span<std::byte> out) const override;
+  bool prefetch(Gpa gpa, std::size_t bytes) const override;
   std::vector<walkers::PhysRange> populated() const override { return populated_; }
   std::uint64_t populated_bytes() const;
 

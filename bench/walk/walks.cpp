@@ -20,34 +20,17 @@ std::string drgn() {
   return "takes a core and this kernel's debug symbols: floe dump --format core makes the one, the other is for you to fetch";
 }
 
-// A copy of a kernel has a translation cache of its own; this one has none of the walk before it in it.
-Result<walkers::Kernel> afresh(const walkers::Memory& memory, const Guest& guest, const walkers::Kernel& known) {
-  auto how = guest.how;
-  how.previous = &known;
-  return walkers::Kernel::open(memory, how);
-}
-
 Result<> tasks(const Settings& settings, const Guest& big, Report& report) {
   const auto known = walkers::Kernel::open(*big.flat, big.how);
   if (!known) return fail(known.error());
-  const auto layout = walkers::scx::Layout::of(*known);
   Contender names{.name = "table"}, details{.name = "table with details"};
   std::size_t found = 0;
   for (unsigned round = 0; round < rounds_of(settings, 30); ++round) {
-    const auto kernel = afresh(*big.flat, big, *known);
-    if (!kernel) return fail(kernel.error());
-    const double began = cpu_seconds();
-    const auto table = walkers::tasks(*kernel);
-    const double listed = cpu_seconds();
-    if (!table) return fail(table.error());
-    walkers::WalkBudget budget;
-    const auto more = walkers::task_details(*kernel, *table, layout, {}, budget);
-    const double ended = cpu_seconds();
-    if (!more) return fail(more.error());
-    if (!table->complete || more->tasks.size() < table->tasks.size()) return fail("the task table is not whole");
-    names.rounds.push_back((listed - began) * 1e3);
-    details.rounds.push_back((ended - began) * 1e3);
-    found = more->tasks.size();
+    const auto times = task_table_ms(*big.flat, big, *known);
+    if (!times) return fail(times.error());
+    names.rounds.push_back(times->table);
+    details.rounds.push_back(times->with_details);
+    found = times->tasks;
   }
   const double bound = kDrgnMs / 15 * static_cast<double>(found) / kDrgnTasks;
   details.figures = {{"tasks", static_cast<double>(found)}, {"us/task", spread(details.rounds).median * 1e3 / static_cast<double>(found)}};
@@ -122,6 +105,29 @@ Result<> dump(const Settings& settings, const Guest& stalled, Report& report) {
 }
 
 }  // namespace
+
+// A copy of a kernel has a translation cache of its own; this one has none of the walk before it in it.
+Result<walkers::Kernel> afresh(const walkers::Memory& memory, const Guest& guest, const walkers::Kernel& known) {
+  auto how = guest.how;
+  how.previous = &known;
+  return walkers::Kernel::open(memory, how);
+}
+
+Result<TaskTableTimes> task_table_ms(const walkers::Memory& memory, const Guest& guest, const walkers::Kernel& known) {
+  const auto kernel = afresh(memory, guest, known);
+  if (!kernel) return fail(kernel.error());
+  const auto layout = walkers::scx::Layout::of(*kernel);
+  const double began = cpu_seconds();
+  const auto table = walkers::tasks(*kernel);
+  const double listed = cpu_seconds();
+  if (!table) return fail(table.error());
+  walkers::WalkBudget budget;
+  const auto more = walkers::task_details(*kernel, *table, layout, {}, budget);
+  const double ended = cpu_seconds();
+  if (!more) return fail(more.error());
+  if (!table->complete || more->tasks.size() < table->tasks.size()) return fail("the task table is not whole");
+  return TaskTableTimes{(listed - began) * 1e3, (ended - began) * 1e3, more->tasks.size()};
+}
 
 Result<> walk_rows(const Settings& settings, const Guest& big, const Guest& stalled, Report& report) {
   if (settings.wants("tasks"))
