@@ -7,6 +7,7 @@
 #include "base/file.hpp"
 #include "cli/cli11.hpp"
 #include "cli/command.hpp"
+#include "cli/dump_map.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
 #include "cli/report_of.hpp"
@@ -26,6 +27,7 @@ struct DumpOptions {
   std::string format = "json";
   std::string out;
   std::string deadline;
+  std::string map;
   ReportOptions report;
 };
 
@@ -83,11 +85,14 @@ Verdict dump(std::vector<std::string> words) {
          "--scheduler", options.report.scheduler,
          "the executable of the scheduler that ran there: pointers that its programs keep in integers are found by its instructions")
       ->type_name("BIN");
+  app.add_option("--map", options.map, "instead: all elements of this BPF map (its name or id), as JSON, however many there are");
   memory->excludes(kcore);
   if (const auto ended = parse(app, std::move(words))) return *ended;
   if (options.memory.empty() && !options.kcore) return {Exit::kUsage, "MEMORY is required, or --kcore"};
   if (options.format == "core" && options.out.empty()) return {Exit::kUsage, "--format core takes --out FILE"};
   if (options.format == "core" && !options.report.scheduler.empty()) return {Exit::kUsage, "--format core takes no --scheduler"};
+  if (!options.map.empty() && (options.format != "json" || !options.report.scheduler.empty() || options.report.max_entries))
+    return {Exit::kUsage, "--map takes no --format, --scheduler or --max-entries"};
   if (!options.deadline.empty()) {
     const auto deadline = options.deadline == "0" ? Result<std::chrono::nanoseconds>(0) : parse_duration(options.deadline);
     if (!deadline) return {Exit::kUsage, "--deadline: " + deadline.error().message};
@@ -96,6 +101,7 @@ Verdict dump(std::vector<std::string> words) {
 
   const auto source = open_source(options);
   if (!source) return {Exit::kUsage, source.error().message};
+  if (!options.map.empty()) return write_map(*source, options.map, options.out, options.report.deadline);
   if (options.format != "core") return write_report(*source, options);
   walkers::OpenOptions how;
   how.deadline = std::chrono::steady_clock::now() + kOpenLimit;

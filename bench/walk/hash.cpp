@@ -43,36 +43,27 @@ Result<> whole(std::uint64_t elements) {
   return {};
 }
 
-// Keys and values by their types, straight into JSON.
-Result<double> rendered_ms(const Guest& guest, const walkers::Kernel& known, bool to_memory, std::size_t& bytes) {
+// Keys and values by their types as JSON, as floe dump --map writes them: handed on while they are found, or all kept.
+Result<double> rendered_ms(const Guest& guest, const walkers::Kernel& known, bool keep, std::size_t& bytes) {
   const auto found = find(*guest.flat, guest, known);
   if (!found) return fail(found.error());
   const bpf::MapReader reader(found->kernel);
   render::ProgramTypes types(found->kernel);
   if (!found->map.btf) return fail("the big map says no types");
-  walkers::WalkBudget budget(kMostSteps);
-  const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));  // as bpftool writes there
-  JsonWriter json =
-      to_memory ? JsonWriter()
-                : JsonWriter([&](std::string_view piece) { static_cast<void>(!::write(nowhere.get(), piece.data(), piece.size())); });
-  const double began = cpu_seconds();
-  const auto table = types.at(found->kernel.memory(), *found->map.btf);
-  if (!table) return fail(table.error());
-  render::Renderer renderer(*table);
-  render::JsonSink sink(json);
-  json.begin_array();
-  const auto walked = reader.elements(found->map, budget, [&](const bpf::Element& element) {
-    json.begin_object().key("key");
-    renderer.render(found->map.btf_key_type_id, element.key, sink);
-    json.key("value");
-    renderer.render(found->map.btf_value_type_id, element.value.value_or(std::span<const std::byte>()), sink);
-    json.end_object();
-    return true;
+  const bpf::ArenaIndex index(found->kernel.memory());
+  const bpf::DumpOptions options{.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10)};
+  const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));  // where bpftool writes to as well
+  bool written = true;
+  JsonWriter json = keep ? JsonWriter() : JsonWriter([&](std::string_view piece) {
+    written = ::write(nowhere.get(), piece.data(), piece.size()) == static_cast<ssize_t>(piece.size()) && written;
   });
-  json.end_array();
+  const double began = cpu_seconds();
+  bpf::MapRenderer renderer(reader, index, types, options);
+  const auto walked = renderer.write(found->map, json);
   json.flush();
   const double took = (cpu_seconds() - began) * 1e3;
   bytes = json.size();
+  if (!written) return fail("/dev/null took less than it was given");
   if (const auto all = whole(walked.elements); !all) return fail(all.error());
   return took;
 }

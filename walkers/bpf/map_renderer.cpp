@@ -12,6 +12,7 @@
 
 #include "walkers/bpf/layout.hpp"
 #include "walkers/bpf/section.hpp"
+#include "walkers/render/json_sink.hpp"
 
 namespace floe::walkers::bpf {
 namespace {
@@ -219,6 +220,47 @@ Map MapRenderer::render(const MapInfo& map) {
     entries(map, types, out);
   if (types.problem) add_note(out, *types.problem);
   return out;
+}
+
+Walked MapRenderer::write(const MapInfo& map, JsonWriter& json) {
+  Walked walked;
+  json.begin_array();
+  if (MapReader::has_elements(map.type)) {
+    const Types types = types_of(map);
+    auto budget = budget_for(map);
+    walked = reader_.elements(map, budget, [&](const Element& element) {
+      json.begin_object().key("key");
+      write(types.key, element.key.empty() ? std::nullopt : std::optional(element.key), json);
+      if (element.per_cpu.empty()) {
+        json.key("value");
+        write(types.value, element.value, json);
+      } else {
+        json.key("per_cpu").begin_array();
+        for (const auto& copy : element.per_cpu) write(types.value, copy, json);
+        json.end_array();
+      }
+      json.end_object();
+      return true;
+    });
+    if (types.problem) walked.notes.push_back(*types.problem);
+  } else {
+    walked.complete = false;
+    walked.notes.push_back(fmt::format("a map of type {} has no keys and values", to_string(map.type)));
+  }
+  json.end_array();
+  return walked;
+}
+
+void MapRenderer::write(const render::TypeRef& type, const std::optional<std::span<const std::byte>>& bytes, JsonWriter& json) {
+  if (!bytes) {
+    json.null();
+    return;
+  }
+  render::JsonSink sink(json);
+  if (type.id == 0 || !type.types)
+    sink.bytes(*bytes);
+  else
+    renderer(type.types).render(type.id, *bytes, sink);
 }
 
 void MapRenderer::single(const MapInfo& map, const Types& types, Map& out) {

@@ -27,6 +27,10 @@ class MapRenderer {
 
   Map render(const MapInfo& map);
 
+  // The elements of a map of any size while they are found, as an array of {"key", "value"} or, of maps with a value per CPU, {"key",
+  // "per_cpu"}; null is what there is none of, or what is unreadable. No limit but the deadline; what was not seen stands in the notes.
+  Walked write(const MapInfo& map, JsonWriter& json);
+
   // One value of a type; bytes where the id is 0.
   render::Value value(const render::TypeRef& type, std::span<const std::byte> bytes, std::uint64_t address = 0);
 
@@ -36,6 +40,8 @@ class MapRenderer {
     std::optional<std::string> problem;  // the map's BTF cannot be read: its bytes are shown as they are
   };
   class Taking;
+
+  void write(const render::TypeRef& type, const std::optional<std::span<const std::byte>>& bytes, JsonWriter& json);
 
   Types types_of(const MapInfo& map);
   render::Renderer& renderer(const std::shared_ptr<const render::TypeTable>& types);

@@ -26,7 +26,7 @@ bool is_scalar(Op op) {
 
 }  // namespace
 
-Renderer::Renderer(std::shared_ptr<const TypeTable> types, RenderOptions options) : options_(options) {
+Renderer::Renderer(std::shared_ptr<const TypeTable> types, RenderOptions options) : options_(options), since_clock_(kClockInterval) {
   plans_.push_back(std::make_unique<Plans>(std::move(types), options_.casts));
 }
 
@@ -40,16 +40,18 @@ void Renderer::render(std::uint32_t type_id, std::span<const std::byte> bytes, S
   sink_ = &sink;
   json_ = sink.json();
   current_ = plans_.front().get();
+  since_clock_ += spent_;
   spent_ = 0;
   allowance_ = std::min(kBaseAllowance + bytes.size() * kAllowancePerByte, kMaxAllowance);
   stop_at_ = std::min(allowance_, kClockInterval);
   derefs_ = 0;
   path_.clear();
   if (address != 0) path_.push_back(address);
-  if (late_ || (options_.deadline && spend(0) && WalkBudget::Clock::now() >= *options_.deadline)) {
-    late_ = true;
-    return limit_reached();
+  if (options_.deadline && since_clock_ >= kClockInterval) {
+    since_clock_ = 0;
+    late_ = late_ || WalkBudget::Clock::now() >= *options_.deadline;
   }
+  if (late_) return limit_reached();
   run(current_->node(type_id), bytes, 0, nullptr);
 }
 

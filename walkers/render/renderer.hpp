@@ -117,6 +117,7 @@ class Renderer {
   std::uint64_t spent_ = 0;      // roughly what was written, in bytes
   std::uint64_t allowance_ = 0;  // how much of it may be
   std::uint64_t stop_at_ = 0;    // when to look at allowance and clock again
+  std::uint64_t since_clock_;    // what the values before it have spent since one of them began with a look at the clock
   std::uint32_t derefs_ = 0;
   bool late_ = false;
   std::vector<std::uint64_t> path_;  // addresses of the objects around

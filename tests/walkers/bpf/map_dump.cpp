@@ -1,10 +1,16 @@
 // dump_maps() over a whole guest: a scheduler with sections, an arena and its allocators, and maps with and without types.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <boost/test/unit_test.hpp>
 
+#include "base/json_writer.hpp"
 #include "tests/walkers/synthetic/bpf_scheduler.hpp"
 #include "walkers/bpf/allocators.hpp"
+#include "walkers/bpf/arena_index.hpp"
 #include "walkers/bpf/dump.hpp"
+#include "walkers/bpf/map_renderer.hpp"
+#include "walkers/render/json_sink.hpp"
 #include "walkers/render/type_table.hpp"
 
 using namespace floe;
@@ -77,6 +83,47 @@ BOOST_AUTO_TEST_CASE(a_scheduler_is_shown_whole) {
   BOOST_TEST(pointer.deref_skipped_reason.value() == "already rendered in sdt_allocations");
   BOOST_TEST(pid_of(*entries[0].payload) == 41);
   BOOST_TEST(entries[0].value_bytes.size() == 16u);
+}
+
+// What is written while it is found is what the dump has, without the dump's limit.
+BOOST_AUTO_TEST_CASE(maps_are_written_as_they_are_read) {
+  Scheduler scheduler;
+  scheduler.add_task_data(3);
+  const auto array = scheduler.guest.add_map(4, {.name = "numbers", .value_size = 16, .max_entries = 3});
+  scheduler.set_btf(array, 0, scheduler.program.task_ctx);
+  const auto kernel = scheduler.guest.open();
+  const bpf::MapReader reader(kernel);
+  const bpf::ArenaIndex index(kernel.memory());
+  render::ProgramTypes types(kernel);
+  const bpf::DumpOptions options{.limits = {.array_keys = 1}};
+  bpf::MapRenderer renderer(reader, index, types, options);
+  WalkBudget budget;
+  const auto table = bpf::find_maps(kernel, budget);
+  BOOST_REQUIRE(table.has_value());
+  const auto written = [&](const std::string& name) {
+    JsonWriter json;
+    for (const auto& map : table->maps)
+      if (map.name == name) {
+        const auto walked = renderer.write(map, json);
+        json.number(walked.elements).boolean(walked.complete).string(fmt::format("{}", fmt::join(walked.notes, "; ")));
+      }
+    return std::move(json).take();
+  };
+  const auto shown = [&](const std::optional<render::Value>& value) {
+    JsonWriter json;
+    render::write(*value, json);
+    return std::move(json).take();
+  };
+  const auto hash = std::find_if(table->maps.begin(), table->maps.end(), [](const auto& map) { return map.name == "task_data"; });
+  const auto dumped = renderer.render(*hash);
+  BOOST_REQUIRE(dumped.entries.size() == 1u);
+  BOOST_TEST(written("task_data") ==
+             "[{\"key\":" + shown(dumped.entries[0].key) + ",\"value\":" + shown(dumped.entries[0].value) + R"(}],1,true,"")");
+  const std::string numbers = written("numbers");
+  BOOST_TEST(numbers.ends_with(R"(],3,true,"")"));
+  BOOST_TEST(numbers.find(R"({"key":{"kind":"bytes","hex":"02 00 00 00"},"value":{"kind":"struct","type_name":"task_ctx")") !=
+             numbers.npos);
+  BOOST_TEST(written("arena") == R"([],0,false,"a map of type arena has no keys and values")");
 }
 
 BOOST_AUTO_TEST_CASE(slots_are_capped_and_wild_trees_cost_what_they_hide) {
