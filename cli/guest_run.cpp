@@ -271,7 +271,15 @@ void GuestRun::handle(const Event& event) {
                                                artefact::kConsole)});
       break;
     case Event::Kind::kDurationOver:
-      if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
+      if (phase_ == Phase::kRunning) request_stop(scenario_left_over(), stop_grace());
+      break;
+    case Event::Kind::kScenarioEnded:
+      scenario_ended_ = true;
+      if (phase_ != Phase::kRunning) break;
+      if (report_.scenario->passed())
+        request_stop({Exit::kPass, ""}, stop_grace());
+      else
+        request_stop({Exit::kCheckFailed, report_.scenario->reason}, stop_grace());
       break;
     case Event::Kind::kStopTimeout:
       if (phase_ == Phase::kStopping) phase_ = Phase::kEnded;
@@ -479,9 +487,23 @@ engine::task<> GuestRun::serve_kernel_op(wire::KernelOpRequest request) {
   co_return engine::ok;
 }
 
-void GuestRun::send(std::uint32_t type, std::span<const std::byte> payload) {
+bool GuestRun::send(std::uint32_t type, std::span<const std::byte> payload) {
   std::vector<std::byte> frame;
-  if (encoder_.encode(type, payload, frame)) (void)pc_->console().send(vmm::VirtioConsole::kTlvPort, frame);
+  return encoder_.encode(type, payload, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame);
+}
+
+engine::task<> GuestRun::play_scenario() {
+  const auto tell = [this](const std::string& line) {
+    if (!plan_.options.quiet && !plan_.options.json) folder_.print(RunFolder::Stream::kErr, "floe: " + printable(line) + "\n");
+  };
+  scenario_host_.emplace(guest_, !plan_.options.scheduler.empty(), RunScenarioHost::Run{*on_demand_, *live_, tell});
+  auto outcome = co_await freeze::scenario::run_scenario(plan_.scenario, *scenario_host_);
+  if (!outcome) co_return outcome.failure();  // the run ends for another reason
+  report_.scenario = std::move(*outcome);
+  Event event;
+  event.kind = Event::Kind::kScenarioEnded;
+  events_.post(std::move(event));
+  co_return engine::ok;
 }
 
 // What the kernel says of a scheduler's end tells more than how its process ended.
@@ -501,6 +523,7 @@ void GuestRun::take_wire(std::span<const std::byte> bytes) {
 }
 
 void GuestRun::handle_frame(const wire::Frame& frame) {
+  if (guest_.take(frame.type, frame.payload)) return;
   switch (frame.type) {
     case wire::kHello:
       handle_hello(frame.payload);
@@ -556,6 +579,7 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
                                                        static_cast<double>(*report_.hello_ms) / 1e3));
   ticks_->spawn(keep_history(series_->tick()), "ticks");
   watch_live();
+  if (!plan_.scenario.steps.empty()) ticks_->spawn(play_scenario(), "scenario");
   after(plan_.options.duration, Event::Kind::kDurationOver);
   if (plan_.options.progress) after(1s, Event::Kind::kProgress);
 }
@@ -578,10 +602,18 @@ void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
   report_.scheduler_outcome = wire::decode_outcome(payload);
   if (phase_ != Phase::kRunning || !report_.scheduler_outcome) return;
   if (succeeded(*report_.scheduler_outcome)) return;  // a clean unregister
+  // A scenario ends schedulers, some of which have no better answer to SIGTERM. Whether it went well the scenario knows.
+  if (!plan_.scenario.steps.empty() && report_.scheduler_outcome->kind == wire::Outcome::Kind::kSignalled) return;
   conclude({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
                                           describe(*report_.scheduler_outcome))});
   stop_after_late_ = true;
   take_late();
+}
+
+Verdict GuestRun::scenario_left_over() const {
+  if (plan_.scenario.steps.empty() || scenario_ended_) return {Exit::kPass, ""};
+  return {Exit::kDeadline,
+          fmt::format("the duration of {} was over before the scenario {}", format_duration(plan_.options.duration), plan_.scenario.file)};
 }
 
 void GuestRun::handle_power(vmm::PowerEvent event) {
@@ -601,6 +633,7 @@ void GuestRun::handle_power(vmm::PowerEvent event) {
 
 // The guest runs no more, or is not worth waiting for.
 void GuestRun::went_down(Verdict verdict) {
+  guest_.close("the guest has gone down");
   conclude(std::move(verdict));
   phase_ = Phase::kEnded;
 }
@@ -639,6 +672,11 @@ std::uint64_t GuestRun::elapsed_ms() const {
 
 void GuestRun::fill_report() {
   series_->report(report_);
+  report_.captures = on_demand_->first();
+  report_.captures_answered = on_demand_->answered();
+  if (live_) report_.exit_kind_method = live_->method();
+  report_.scenario_file = plan_.scenario.file;
+  report_.bridge_events = on_demand_->bridge().drain_events();
   report_.phase = "ended";
   report_.ended_ms = elapsed_ms();
   report_.wire = decoder_.stats();

@@ -21,6 +21,7 @@
 #include "cli/run_folder.hpp"
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
+#include "cli/scenario_host.hpp"
 #include "cli/snapshot_series.hpp"
 #include "engine/engine.hpp"
 #include "vmm/kernel_image.hpp"
@@ -35,6 +36,7 @@ struct RunPlan {
   vmm::KernelImage kernel;
   std::vector<std::byte> initrd;
   std::string command_line;
+  freeze::scenario::Scenario scenario;    // without steps: none
   std::vector<std::byte> scheduler_file;  // the scheduler's executable, for the failure dump; empty: none, or not on this host
   bool nested = false;                    // inside the outer machine of --host tcg: everything takes longer
 };
@@ -77,6 +79,7 @@ class GuestRun {
       kSchedulerFailed,  // a snapshot shows it
       kLateTaken,
       kLastWords,
+      kScenarioEnded,
       kProgress,
       kInterrupt
     } kind = Kind::kOutput;
@@ -101,7 +104,8 @@ class GuestRun {
   void serve_guest(const vmm::wire::Frame& frame);
   engine::task<> serve_snapshot(vmm::wire::SnapshotRequest request);
   engine::task<> serve_kernel_op(vmm::wire::KernelOpRequest request);
-  void send(std::uint32_t type, std::span<const std::byte> payload);
+  engine::task<> play_scenario();
+  bool send(std::uint32_t type, std::span<const std::byte> payload);
   void conclude_scheduler();
   void take_wire(std::span<const std::byte> bytes);
   void handle_frame(const vmm::wire::Frame& frame);
@@ -109,6 +113,7 @@ class GuestRun {
   void handle_outcome(std::span<const std::byte> payload);
   void handle_scheduler(std::span<const std::byte> payload);
   void handle_power(vmm::PowerEvent event);
+  Verdict scenario_left_over() const;
   void went_down(Verdict verdict);
   void request_stop(Verdict verdict, std::chrono::nanoseconds grace);
   std::chrono::nanoseconds stop_grace() const;
@@ -140,6 +145,9 @@ class GuestRun {
   std::unique_ptr<OnDemand> on_demand_;
   std::unique_ptr<LiveWatch> live_;
   std::function<bool()> give_up_;
+  freeze::scenario::GuestControl guest_{[this](std::uint32_t type, std::span<const std::byte> payload) { return send(type, payload); }};
+  std::optional<RunScenarioHost> scenario_host_;
+  bool scenario_ended_ = false;
   engine::scope* alarms_ = nullptr;
   engine::scope* ticks_ = nullptr;
   engine::scope* orders_ = nullptr;  // captures that somebody awaits: answered before the run ends

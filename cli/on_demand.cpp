@@ -12,7 +12,8 @@
 namespace floe::cli {
 namespace {
 
-constexpr std::size_t kMostTag = 64;  // bytes, as from the guest
+constexpr std::size_t kMostTag = 64;       // bytes, as from the guest
+constexpr std::size_t kMostListed = 1000;  // in the manifest
 
 std::string answer_of(const OnDemandCapture& capture) {
   if (!capture.ok) return refusal(capture.reason);
@@ -22,7 +23,27 @@ std::string answer_of(const OnDemandCapture& capture) {
 
 }  // namespace
 
+OnDemand::OnDemand(SnapshotSeries& series) : series_(series), bridge_({.capture = nullptr, .log = [](const std::string&) {}}) {}
+
 engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string tag) {
+  auto made = co_await take(cause, std::move(tag));
+  if (!made) co_return made.failure();
+  ++answered_;
+  if (first_.size() < kMostListed) {
+    first_.push_back(*made);
+    first_.back().report.reset();
+  }
+  co_return std::move(*made);
+}
+
+// The report of what could not be read is a placeholder: every section of it says why.
+void OnDemand::keep(const OnDemandCapture& made) {
+  auto report = made.report;
+  if (!report) report = std::make_shared<const freeze::dump::Report>(freeze::dump::placeholder(made.reason));
+  bridge_.store(made.tag, std::move(report), {.step_index = step_});
+}
+
+engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag) {
   OnDemandCapture made;
   made.tag = std::move(tag);
   made.cause = cause;
@@ -46,6 +67,7 @@ engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string
       made.reason = "no report: " + report.error().message;
     }
   }
+  if (answer->taken() || answer->capture->degraded()) keep(made);
   if (json.empty()) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
   const auto written = co_await series_.write(made.file, json + "\n");

@@ -4,35 +4,43 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "cli/run_report.hpp"
 #include "cli/snapshot_series.hpp"
+#include "freeze/bridge/snapshot_bridge.hpp"
 
 namespace floe::cli {
 
-// What became of one. Exactly one of these for each that was asked for.
-struct OnDemandCapture {
-  std::string tag;
-  freeze::Cause cause = freeze::Cause::kOperator;
-  bool ok = false;
-  std::string reason;  // where it is not ok
-  std::string file;    // of the run's folder: the dump; of a degraded capture what there is
-  std::uint64_t sequence = 0, pause_us = 0;
-  std::shared_ptr<const freeze::dump::Report> report;  // ok
-};
-
 class OnDemand {
  public:
-  explicit OnDemand(SnapshotSeries& series) : series_(series) {}
+  explicit OnDemand(SnapshotSeries& series);
 
   // Answers in every case but that of a stopped caller. Two of one tag: the later one replaces the earlier.
   engine::task<OnDemandCapture> capture(freeze::Cause cause, std::string tag);
+
+  // What was captured, in order, with what happened to it; for whoever asks by name, too.
+  freeze::SnapshotBridge& bridge() { return bridge_; }
+  // The scenario's, for the captures from now on.
+  void set_step(std::uint16_t index) { step_ = index; }
+  // Without their reports, in the order of their answers; the first 1,000 of the run, and how many there were.
+  const std::vector<OnDemandCapture>& first() const { return first_; }
+  std::uint64_t answered() const { return answered_; }
 
   // A line of the control socket, answered by a line.
   engine::task<std::string> answer(std::string request);
 
  private:
+  engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag);
+  void keep(const OnDemandCapture& made);
+
   SnapshotSeries& series_;
+  freeze::SnapshotBridge bridge_;
+  std::optional<std::uint16_t> step_;
+  std::vector<OnDemandCapture> first_;
+  std::uint64_t answered_ = 0;
 };
 
 }  // namespace floe::cli

@@ -134,6 +134,7 @@ std::vector<std::string> OuterRun::inner_arguments() const {
                                    "--out",
                                    folder_.path()};
   if (!plan_.scheduler_file.empty()) args.insert(args.end(), {"--inside-scheduler", "/floe/scheduler"});
+  if (!plan_.scenario.steps.empty()) args.insert(args.begin() + 2, "/floe/scenario.json");
   if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
   if (o.progress) args.push_back("--inside-progress");
@@ -174,6 +175,11 @@ Result<std::vector<std::byte>> OuterRun::pack() const {
   archive.add_file("/floe/kernel", plan_.kernel.bytes, 0600);
   archive.add_file("/floe/initrd", plan_.initrd, 0600);
   if (!plan_.scheduler_file.empty()) archive.add_file("/floe/scheduler", plan_.scheduler_file, 0600);
+  if (!plan_.scenario.steps.empty()) {
+    const auto scenario = read_file(plan_.options.scenario);
+    if (!scenario) return fail(scenario.error());
+    archive.add_file("/floe/scenario.json", *scenario, 0600);
+  }
   std::string args;
   for (const std::string& arg : inner_arguments()) args += arg + '\0';
   archive.add_file("/floe/args", as_bytes(args), 0600);

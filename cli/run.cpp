@@ -31,7 +31,8 @@ tl::unexpected<Verdict> usage(const Error& error) {
   return tl::unexpected<Verdict>(Verdict{Exit::kUsage, error.message});
 }
 
-Result<std::vector<std::byte>> make_initrd(const RunOptions& options) {
+// With the programs of the scenario, so that its steps find them.
+Result<std::vector<std::byte>> make_initrd(const RunOptions& options, const freeze::scenario::Scenario& scenario) {
   if (options.inside) return read_file(options.inside->initrd);
   std::vector<std::byte> base;
   if (!options.initrd.empty()) {
@@ -42,7 +43,22 @@ Result<std::vector<std::byte>> make_initrd(const RunOptions& options) {
   vmm::GuestPlan plan;
   plan.scheduler = options.scheduler;
   plan.command = options.command;
-  return vmm::guest_initramfs(plan, vmm::guest_init_binary(), options.add, base);
+  std::vector<std::string> add = options.add;
+  for (const std::string& program : freeze::scenario::programs_of(scenario)) {
+    const auto path = vmm::find_program(program);
+    if (path)
+      add.push_back(*path);
+    else if (options.initrd.empty())
+      return fail(Error(path.error()).within(scenario.file));
+  }
+  return vmm::guest_initramfs(plan, vmm::guest_init_binary(), add, base);
+}
+
+// A scenario ends by itself within this.
+std::chrono::nanoseconds longest(const freeze::scenario::Scenario& scenario) {
+  std::chrono::nanoseconds sum = std::chrono::seconds(10);
+  for (const auto& step : scenario.steps) sum += step.deadline;
+  return sum;
 }
 
 // The scheduler's executable. Empty where there is none, or only in an initramfs that was given: the failure dump can do without.
@@ -71,7 +87,13 @@ Prepared prepare(RunOptions options) {
   if (!kernel) return usage(kernel.error());
   plan.kernel = std::move(*kernel);
   if (options.inside) plan.kernel.path = options.inside->kernel;
-  auto initrd = make_initrd(options);
+  if (!options.scenario.empty()) {
+    auto scenario = freeze::scenario::read_scenario(options.scenario);
+    if (!scenario) return usage(scenario.error());
+    plan.scenario = std::move(*scenario);
+    if (!options.duration_given) options.duration = longest(plan.scenario);
+  }
+  auto initrd = make_initrd(options, plan.scenario);
   if (!initrd) return usage(initrd.error());
   plan.initrd = std::move(*initrd);
   plan.scheduler_file = scheduler_file(options);
@@ -279,6 +301,7 @@ Verdict run(std::vector<std::string> words) {
           "Every flag has an environment twin: FLOE_RING_DEPTH=10 is --ring-depth 10.\n\n") +
       kExitCodes);
   if (const auto ended = parse(app, std::move(words))) return *ended;
+  options.duration_given = app.get_option("--duration")->count() != 0;
   if (!options.inside) options.progress = ::isatty(STDERR_FILENO) && !options.json && !options.quiet;
   auto plan = prepare(std::move(options));
   if (!plan) return plan.error();

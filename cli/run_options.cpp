@@ -89,6 +89,7 @@ std::uint64_t RunOptions::effective_ring_bytes() const {
 }
 
 void add_run_flags(CLI::App& app, RunOptions& options) {
+  app.add_option("SCENARIO", options.scenario, "a JSON file of what shall happen in the guest, step by step (docs/scenario.md)");
   app.add_option("--kernel", options.kernel,
                  "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
       ->type_name("FILE");
@@ -124,7 +125,8 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_flag("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
   app.add_flag("-q,--quiet", options.quiet, "no progress");
   for (CLI::Option* option : app.get_options())
-    if (option->get_name() != "--help" && option->get_name() != "--scheduler") option->envname(environment_name(*option));
+    if (option->get_name() != "--help" && option->get_name() != "--scheduler" && !option->get_positional())
+      option->envname(environment_name(*option));
 
   const auto inside = [&options]() -> InsideOptions& {
     if (!options.inside) options.inside = InsideOptions();

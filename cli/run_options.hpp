@@ -27,6 +27,7 @@ struct InsideOptions {
 };
 
 struct RunOptions {
+  std::string scenario;  // a file, or none
   std::string kernel;
   std::string initrd;
   std::string append;
@@ -36,6 +37,7 @@ struct RunOptions {
   unsigned cpus = 2;
   std::uint64_t memory_mib = 512;
   std::chrono::nanoseconds duration = std::chrono::seconds(30);
+  bool duration_given = false;  // else a scenario lasts as long as it takes
   std::chrono::nanoseconds boot_timeout = std::chrono::seconds(60);
   double snapshot_hz = 1;
   unsigned ring_depth = 60;

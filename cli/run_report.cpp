@@ -36,6 +36,35 @@ json::value scheduler_failure(const std::optional<freeze::SchedulerFailure>& fai
           {"shown_by", failure->shown_by}};
 }
 
+json::value capture(const OnDemandCapture& c) {
+  return {{"tag", json_text(c.tag)},
+          {"cause", freeze::to_text(c.cause)},
+          {"ok", c.ok},
+          {"reason", c.reason.empty() ? json::value(nullptr) : json::value(json_text(c.reason))},
+          {"file", c.file.empty() ? json::value(nullptr) : json::value(c.file)},
+          {"sequence", c.sequence},
+          {"pause_us", c.pause_us}};
+}
+
+json::value captures(const RunReport& r) {
+  json::array list, events;
+  for (const auto& c : r.captures) list.push_back(capture(c));
+  for (const auto& event : r.bridge_events) events.push_back(json::value(json_text(freeze::describe(event))));
+  return {{"answered", r.captures_answered}, {"first", std::move(list)}, {"events", std::move(events)}};
+}
+
+json::value scenario(const RunReport& r) {
+  if (!r.scenario) return nullptr;
+  const auto ms = [](std::chrono::nanoseconds time) { return std::chrono::duration_cast<std::chrono::milliseconds>(time).count(); };
+  json::array steps;
+  for (const auto& step : r.scenario->steps)
+    steps.push_back({{"what", json_text(step.what)}, {"began_ms", ms(step.began)}, {"took_ms", ms(step.took)}});
+  return {{"file", json_text(r.scenario_file)},
+          {"passed", r.scenario->passed()},
+          {"reason", r.scenario->passed() ? json::value(nullptr) : json::value(json_text(r.scenario->reason))},
+          {"steps", std::move(steps)}};
+}
+
 json::object spread(const std::vector<std::uint64_t>& values) {
   json::object o{{"p50", nullptr}, {"p99", nullptr}, {"max", nullptr}, {"count", values.size()}};
   if (values.empty()) return o;
@@ -117,7 +146,10 @@ std::string to_json(const RunReport& r, bool pretty) {
        {{"argv", json::value_from(r.scheduler)},
         {"outcome", outcome_code(r.scheduler_outcome)},
         {"failure", scheduler_failure(r.scheduler_failure)},
+        {"watched", r.exit_kind_method.empty() ? json::value(nullptr) : json::value(r.exit_kind_method)},
         {"stuck", r.stuck.empty() ? json::value(nullptr) : json::value(json_text(r.stuck))}}},
+      {"captures", captures(r)},
+      {"scenario", scenario(r)},
       {"kernel", {{"path", r.kernel_path}, {"xxh3_128", r.kernel_hash}, {"command_line", r.command_line}}},
       {"machine", {{"cpus", r.cpus}, {"memory_mib", r.memory_mib}, {"populated_bytes", r.populated_bytes}}},
       {"host", {{"mode", r.host_mode}, {"retries", r.host_retries}}},

@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "cli/exit.hpp"
+#include "freeze/bridge/records.hpp"
+#include "freeze/coordinator.hpp"
+#include "freeze/scenario/run.hpp"
 #include "freeze/scheduler_watch.hpp"
 #include "freeze/snapshot_ring.hpp"
 #include "vmm/wire.hpp"
@@ -15,6 +18,17 @@
 #include "walkers/uts.hpp"
 
 namespace floe::cli {
+
+// What became of a capture that was asked for by name: exactly one of these for each.
+struct OnDemandCapture {
+  std::string tag;
+  freeze::Cause cause = freeze::Cause::kOperator;
+  bool ok = false;
+  std::string reason;  // where it is not ok
+  std::string file;    // of the run's folder: the dump; of a degraded capture what there is
+  std::uint64_t sequence = 0, pause_us = 0;
+  std::shared_ptr<const freeze::dump::Report> report;  // ok
+};
 
 struct RunReport {
   Verdict verdict;
@@ -68,6 +82,14 @@ struct RunReport {
   std::uint64_t wire_unknown_frames = 0;
   std::string wire_notify;  // "event" or "exit"; empty: there was no machine
   std::uint64_t console_bytes = 0, console_bytes_lost = 0;
+
+  // What was asked for by name, and what became of a scenario.
+  std::vector<OnDemandCapture> captures;  // the first of them
+  std::uint64_t captures_answered = 0;    // all
+  std::vector<freeze::BridgeEvent> bridge_events;
+  std::optional<freeze::scenario::ScenarioOutcome> scenario;
+  std::string scenario_file;
+  std::string exit_kind_method;  // how the end of a scheduler is noticed in the running guest: "polled", "hardware"; empty: it was not
 
   std::map<std::string, std::uint64_t> vcpu_counters;
   std::vector<std::string> notes;  // anything odd that the reader should know

@@ -22,9 +22,11 @@ void FailureCapture::looked(const View& view, const SchedulerWatch& watch) {
       early_ = view;
       early_age_ = age;
       early_threshold_ = *threshold_;
+      early_name_ = watch.name();
     }
     waiting_long_ = long_now;
   }
+  early_left_ = early_ && (!watch.attached() || watch.name() != early_name_);
   if (!watch.failure()) return;
   done_ = true;
   late_ = view;

@@ -41,6 +41,8 @@ class FailureCapture {
   // Jiffies, of the early snapshot: the longest wait in it, and from which on one is taken; 0 without one.
   std::uint64_t early_age() const { return early_ ? early_age_ : 0; }
   std::uint64_t early_threshold() const { return early_ ? early_threshold_ : 0; }
+  // The scheduler of the early snapshot is not there any more.
+  bool early_left() const { return early_left_; }
   // Why there is no early snapshot.
   std::optional<std::string> early_skipped_reason() const;
 
@@ -50,6 +52,8 @@ class FailureCapture {
   bool done_ = false;
   bool waiting_long_ = false;  // in the last look, somebody was
   bool seen_in_charge_ = false;
+  bool early_left_ = false;
+  std::string early_name_;
   std::optional<std::uint64_t> threshold_;
   std::uint64_t peak_ = 0;
   std::uint64_t early_age_ = 0, early_threshold_ = 0;

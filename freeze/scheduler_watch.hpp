@@ -72,6 +72,7 @@ class SchedulerWatch {
   bool seen() const { return seen_; }  // a scheduler was attached in some snapshot
   // In the last one it was, and well: how it ends is not known.
   bool attached() const { return attached_; }
+  const std::string& name() const { return name_; }  // of the one seen last
   std::optional<std::uint64_t> last_attached() const { return last_attached_; }
 
   // Of the last look that found one in charge: who had waited longest, and for how long its watchdog lets them (jiffies).

@@ -203,6 +203,12 @@ bool SnapshotBridge::has(const std::string& tag) const {
   return state_->reports.contains(tag);
 }
 
+SharedReport SnapshotBridge::find(const std::string& tag) const {
+  const std::lock_guard lock(state_->mutex);
+  const auto found = state_->reports.find(tag);
+  return found == state_->reports.end() ? nullptr : found->second.report;
+}
+
 std::size_t SnapshotBridge::len() const {
   const std::lock_guard lock(state_->mutex);
   return state_->reports.size();

@@ -102,6 +102,7 @@ class SnapshotBridge {
   // --- Looking
 
   bool has(const std::string& tag) const;
+  SharedReport find(const std::string& tag) const;  // null when there is none
   std::size_t len() const;
   bool is_empty() const { return len() == 0; }
   // Reports tagged "periodic_" and three digits that are no placeholders.

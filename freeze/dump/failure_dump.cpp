@@ -158,7 +158,7 @@ FailureDump make_failure_dump(const FailureCapture& captured, const SchedulerWat
     return dump;
   }
   // No snapshot shows an end. One may have been tried for all the same.
-  const char* tag = watch.attached() ? "early-only-late-never-fired" : "early-only-late-suppressed";
+  const char* tag = captured.early_left() ? "early-only-late-suppressed" : "early-only-late-never-fired";
   if (captured.late_degraded()) {
     dump.files.push_back({kMainName, degraded_report(captured.late_degraded()->take, captured.late_degraded()->reason)});
     tag = "early-pre-late-degraded";

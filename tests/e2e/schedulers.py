@@ -1,5 +1,6 @@
 """The test schedulers run: each attaches on the kernel that has sched_ext, and ends as it is made to."""
 
+import json
 import re
 import sys
 import unittest
@@ -40,9 +41,15 @@ class Schedulers(floe.Case):
         self.assertEqual((kind, reason), (1025, "scx_bpf_error"))
         self.assertRegex(message, r"^floe_error: asked for by pid \d+$")
         self.assertIn("CPU states", dump)
+        # It came at once, so that there is nothing to compare it with, and the dump says why.
+        report = json.loads((self.folder / "run.failure-dump.json").read_text())
+        self.assertEqual(report["schema"], "dual")
+        self.assertNotIn("early", report)
+        self.assertRegex(report["early_skipped_reason"], "below the threshold of|all ages are 0|shows the scheduler in charge")
+        self.assertEqual(report["late"]["exit_info"]["kind"], 1025)
+        self.assertRegex(report["late"]["exit_info"]["msg"], r"^floe_error: asked for by pid \d+$")
 
     def test_stall(self):
-        # A tick may see the stall before the kernel's watchdog does, which looks every 1.5 s: the scheduler waits for its verdict.
         stall = ("stall", "--timeout-ms", 3000, "--linger", 10)
         run = self.run_under(stall, "--", floe.WORKERS, 30, "worker:sleep", "stallme:sleepx3")
         self.assertEqual(run.code, 5, run.reason)
@@ -52,6 +59,16 @@ class Schedulers(floe.Case):
         self.assertRegex(message, r"^stallme\[\d+\] failed to run for \d")
         self.assertRegex(dump, r"stallme\[\d+\]")
         self.assertIn("dsq_id=0x5157", dump)
+        report = json.loads((self.folder / "run.failure-dump.json").read_text())
+        self.assertEqual(report["schema"], "dual")
+        early, late = report["early"], report["late"]
+        self.assertEqual(early["scx_sched_state"]["exit_kind"], 0)
+        self.assertGreaterEqual(report["early_max_age_jiffies"], report["early_threshold_jiffies"])
+        self.assertEqual(report["early_threshold_jiffies"], early["scx_sched_state"]["watchdog_timeout"] // 2)
+        self.assertEqual((late["exit_info"]["kind"], late["exit_info"]["msg"]), (kind, message))
+        for part in (early, late):
+            self.assertIn("stallme", [task["comm"] for dsq in part["dsq_states"] if dsq["id"] == 0x5157 for task in dsq["tasks"]])
+        self.assertEqual(run.manifest["scheduler"]["watched"], "polled")
         self.assertGreaterEqual(len(run.snapshots()), 2, "what was before the end is kept")
         before, after = kernel_dump.last_before([self.dump(snapshot) for snapshot in run.snapshots()])
         compared = kernel_dump.compare(self, dump, message, before, after)

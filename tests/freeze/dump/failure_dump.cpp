@@ -255,6 +255,13 @@ BOOST_AUTO_TEST_CASE(an_early_snapshot_without_an_end_is_a_sibling_and_no_main_d
   BOOST_TEST(suppressed.files.size() == 1u);
   BOOST_TEST(has_stuck_task(sibling(suppressed, "early-only-late-suppressed")));
 
+  Run replaced;
+  replaced.look(replaced.before(ScxGuest::kTimeout / 2));
+  replaced.wait_for(0);
+  replaced.guest.attach("another");
+  replaced.look(replaced.snapshot());
+  BOOST_TEST(has_stuck_task(sibling(replaced.dump(), "early-only-late-suppressed")));
+
   BOOST_TEST(Run().dump().files.empty());
 }
 
