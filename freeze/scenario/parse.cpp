@@ -104,7 +104,11 @@ class ScenarioReader {
   Program read_program(Fields& fields) {
     Program program;
     program.command = fields.words("command", 1);
-    if (!program.command.empty() && program.command.front().empty()) fields.wrong("command", "the program's name is empty");
+    const std::string_view name = program.command.empty() ? std::string_view("-") : program.command.front();
+    if (name.empty()) fields.wrong("command", "the program's name is empty");
+    // It stands at the same place in the guest, whose current folder is another one.
+    if (name.find('/') != name.npos && !name.starts_with('/'))
+      fields.wrong("command", fmt::format("\"{}\" is neither an absolute path nor a name to be found in PATH", name));
     program.environment = fields.words("environment", 0);
     for (const auto& entry : program.environment) {
       if (const auto equals = entry.find('='); equals == 0 || equals == entry.npos)
@@ -325,13 +329,12 @@ class ScenarioReader {
   Made made_;
 };
 
-// What a step starts, or null. Constant as the action is.
-template <class AnyAction>
-auto* program_of(AnyAction& action) {
-  auto* program = std::get_if<StartScheduler>(&action) != nullptr ? &std::get_if<StartScheduler>(&action)->program : nullptr;
-  if (auto* replace = std::get_if<ReplaceScheduler>(&action)) program = &replace->program;
-  if (auto* run = std::get_if<RunProgram>(&action)) program = &run->program;
-  return program;
+// What a step starts, or null.
+const Program* program_of(const Action& action) {
+  if (const auto* start = std::get_if<StartScheduler>(&action)) return &start->program;
+  if (const auto* replace = std::get_if<ReplaceScheduler>(&action)) return &replace->program;
+  if (const auto* run = std::get_if<RunProgram>(&action)) return &run->program;
+  return nullptr;
 }
 
 }  // namespace
@@ -362,12 +365,6 @@ std::vector<std::string> programs_of(const Scenario& scenario) {
     if (std::find(programs.begin(), programs.end(), name) == programs.end()) programs.push_back(name);
   }
   return programs;
-}
-
-void place_programs(Scenario& scenario, const std::function<std::string(const std::string& program)>& place) {
-  for (Step& step : scenario.steps) {
-    if (Program* program = program_of(step.action)) program->command.front() = place(program->command.front());
-  }
 }
 
 Result<Scenario> parse_scenario(std::string_view text, const std::string& file) {

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -172,8 +171,6 @@ std::string_view name_of(Workers::Kind kind);
 std::string_view name_of(Assert::Relation relation);
 // Every program that a step starts, each once: what must be in the guest.
 std::vector<std::string> programs_of(const Scenario& scenario);
-// Where a program is named by a path of this host that the guest does not know (relative, or found in PATH), `place` says the guest's.
-void place_programs(Scenario& scenario, const std::function<std::string(const std::string& program)>& place);
 
 // The whole scenario or the first thing that is wrong: "FILE:LINE:COLUMN: steps[3].kind: ...", with what is allowed there. `file` is for
 // messages alone. What a step names (a capture, a process) must be made by an earlier one.

@@ -61,7 +61,8 @@ BOOST_AUTO_TEST_CASE(mistakes_are_told_with_their_place) {
   BOOST_TEST(begins(error_of(std::string(100, '[')), "1:"), error_of(std::string(100, '[')));
   const std::string deep = std::string(100, '[') + std::string(100, ']');
   BOOST_TEST(begins(error_of(deep), "1:65: more than 64 brackets"), error_of(deep));
-  for (const char* text : {"", " \n", "{", "{\"a\"", "{\"a\":}", "{\"a\": \"x}", "{a: 1}", "[1,]", "{\"a\": 1,}", "{\"a\": nice}", "{\"a\": nul}", "[nice]"}) {
+  for (const char* text :
+       {"", " \n", "{", "{\"a\"", "{\"a\":}", "{\"a\": \"x}", "{a: 1}", "[1,]", "{\"a\": 1,}", "{\"a\": nice}", "{\"a\": nul}", "[nice]"}) {
     BOOST_TEST(error_of(text) != "none", text);
     BOOST_TEST(error_of(text)[0] >= '1', error_of(text));
   }

@@ -1,0 +1,119 @@
+"""Scenarios on a real kernel: what a step says happens in the guest, and its programs reach floe through init."""
+
+import json
+import re
+import unittest
+
+import floe
+
+# For each process of the cgroup: its name, where it may run, its nice value (field 19 of stat, the name being one word).
+PLACES = """for pid in $(cat /sys/fs/cgroup/busy/cgroup.procs); do
+  read name < /proc/$pid/comm
+  while read key value; do if [ $key = Cpus_allowed_list: ]; then cpus=$value; fi; done < /proc/$pid/status
+  read stat < /proc/$pid/stat
+  set -- $stat
+  echo "place $name $cpus ${19}"
+done
+read weight < /sys/fs/cgroup/busy/cpu.weight; echo "weight $weight"
+read cpus < /sys/fs/cgroup/busy/cpuset.cpus; echo "cpuset $cpus"
+"""
+
+# Asks floe from inside, like any program could.
+ASK = """floe-guest snapshot from-inside; echo "snapshot $?"
+before=$(floe-guest read jiffies_64); echo "read $?"
+after=$(floe-guest cold read jiffies_64); echo "cold read $?"
+[ $after -ge $before ] && [ $before -gt 0 ] && echo grows
+floe-guest read no_such_symbol; echo "missing $?"
+floe-guest watch no_such_symbol; echo "watch $?"
+"""
+
+
+def check(value, relation, to):
+    return {"do": "assert", "value": value, "is": relation, "to": to}
+
+
+class Scenario(floe.Case):
+    def play(self, steps, *words, kernel="7."):
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        file = self.folder.parent / (self.folder.name + ".json")
+        file.write_text(json.dumps({"step-deadline": "60s", "steps": steps}, indent=2))
+        programs = [word for path in ("/bin/sh", "/bin/cat") for word in ("--add", path)]
+        return self.floe(file, "--kernel", floe.kernel(kernel), "--cpus", 2, "--memory", 512, *programs, *words)
+
+    def log(self, name):
+        return (self.folder / name).read_text(errors="replace")
+
+    def test_workers_stand_where_they_shall_and_end_when_told(self):
+        workers = [
+            {"name": "spinner", "kind": "spin", "count": 2, "cgroup": "busy", "cpus": "1", "nice": 7},
+            {"name": "sleeper", "kind": "sleep-wake", "period": "5ms", "cgroup": "busy", "nice": -3},
+            {"name": "yielder", "kind": "yield", "cgroup": "busy"},
+            {"name": "pinger", "kind": "pipe-ping-pong", "cgroup": "busy"},
+            {"name": "forker", "kind": "fork-storm", "period": "10ms", "cgroup": "busy"},
+        ]
+        names = [worker["name"] for worker in workers]
+        run = self.play([
+            {"do": "make-cgroup", "path": "busy", "weight": 250, "cpus": "0-1"},
+            {"do": "spawn", "workers": workers},
+            {"do": "run", "name": "places", "command": ["sh", "-c", PLACES]},
+            {"do": "wait-for", "name": "places"},
+            {"do": "procs", "as": "busy", "cgroup": "busy"},
+            *[{"do": "stop", "name": name} for name in names],
+            *[check({"process": name}, "==", "exited 0") for name in names],
+            {"do": "procs", "as": "none", "cgroup": "busy"},
+            # 5 that wait for SIGTERM, 2 spinners, and one, one, two, one; the fork storm's child of the moment comes and goes.
+            check({"procs": "busy", "count": True}, ">=", 12),
+            check({"procs": "busy", "count": True}, "<=", 13),
+            check({"procs": "none", "count": True}, "==", 0),
+            {"do": "remove-cgroup", "path": "busy"},
+        ], kernel="6.")
+        self.assertEqual(run.code, 0, run.reason)
+        log = self.log("workload.log")
+        places = re.findall(r"^place (\S+) (\S+) (-?\d+)$", log, re.M)
+        self.assertEqual(places.count(("spinner", "1", "7")), 2, log)
+        self.assertEqual(places.count(("pinger", "0-1", "0")), 2, log)
+        for expected in (("sleeper", "0-1", "-3"), ("yielder", "0-1", "0"), ("forker", "0-1", "0")):
+            self.assertIn(expected, places, log)
+        self.assertIn("weight 250\ncpuset 0-1\n", log)
+
+    def test_captures_and_a_replaced_scheduler_in_their_order(self):
+        run = self.play([
+            {"do": "start-scheduler", "command": [floe.SCHED, "fair"]},
+            {"do": "attach-scheduler", "ops": "floe_fair"},
+            {"do": "spawn", "workers": [{"name": "spinner", "kind": "spin", "count": 2}]},
+            {"do": "capture", "name": "a"},
+            {"do": "watch", "symbol": "scx_root"},
+            {"do": "replace-scheduler", "command": [floe.SCHED, "error"]},
+            {"do": "attach-scheduler", "ops": "floe_error"},
+            {"do": "capture", "name": "b"},
+            check({"report": "a", "path": "scx_sched_state.ops_name"}, "==", "floe_fair"),
+            check({"report": "b", "path": "scx_sched_state.ops_name"}, "==", "floe_error"),
+            check({"report": "b", "path": "scx_sched_state.exit_kind"}, "==", 0),
+            {"do": "run", "name": "ask", "command": ["sh", "-c", ASK]},
+            {"do": "wait-for", "name": "ask"},
+            check({"process": "ask"}, "==", "exited 0"),
+            {"do": "stop-scheduler"},
+        ])
+        self.assertEqual(run.code, 0, run.reason)
+        log = self.log("workload.log")
+        self.assertIn("snapshot 0\nread 0\ncold read 0\ngrows\n", log)
+        self.assertRegex(log, r"no_such_symbol.*\nmissing 1\n")
+        self.assertIn("watch 1\n", log)
+        scheduler = self.log("scheduler.log")
+        self.assertLess(scheduler.index("floe_fair: exit kind=64"), scheduler.index("floe_error: exit kind=64"), scheduler)
+
+    def test_a_step_that_fails_is_the_reason_of_the_run(self):
+        run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
+                         check({"process": "p"}, "==", "exited 0"), {"do": "wait", "time": "1h"}], kernel="6.")
+        self.assertEqual(run.code, 1, run.reason)
+        self.assertRegex(run.reason, r':\d+:\d+: steps\[2\] assert process p == "exited 0": "exited 7" is not == "exited 0"$')
+
+    def test_a_mistake_in_the_file_is_told_before_anything_runs(self):
+        run = self.play([{"do": "wait", "time": "soon"}], kernel="6.")
+        self.assertEqual(run.code, 2, run.reason)
+        self.assertRegex(run.reason, r"\.json:\d+:\d+: steps\[0\]\.time: 'soon' is no time")
+        self.assertFalse(self.folder.exists() and (self.folder / "console.log").exists())
+
+
+if __name__ == "__main__":
+    floe.main()
