@@ -1,6 +1,6 @@
 // The cast analysis over code and files that were made to harm it. The first byte chooses: 0, the rest is a file in which objects are
-// looked for; else it is instructions of functions over fixed types, [functions u8][references u8][(at u16, kind u8, index
-// u8)...][code...]. It ends, and what it finds names members that exist.
+// looked for; else it is instructions of functions over fixed types, [functions u8, high bit: as a kernel runs them][references u8][(at
+// u16, kind u8, index u8)...][code...]. It ends, and what it finds names members that exist.
 #include <bpf/btf.h>
 
 #include <cstdlib>
@@ -28,8 +28,6 @@ std::shared_ptr<const render::TypeTable> make_types() {
   const int node = w.add_struct("node", 64, {{"next", own_pointer, 0}, {"a", w.u64, 64}, {nullptr, inner, 128}, {"many", four, 256}});
   const int other = w.add_struct("other", 16, {{"a", w.u64, 0}, {"l", later_pointer, 64}});
   const int other_pointer = btf__add_ptr(w.raw(), other);
-  const int definition = w.add_struct("", 16, {{"type", w.pointer, 0}, {"value", own_pointer, 64}});
-  btf__add_var(w.raw(), "map", BTF_VAR_GLOBAL_ALLOCATED, definition);
   btf__add_var(w.raw(), "number", BTF_VAR_GLOBAL_ALLOCATED, w.u64);
   btf__add_var(w.raw(), "state", BTF_VAR_GLOBAL_ALLOCATED, node);
   btf__add_func_proto(w.raw(), own_pointer);
@@ -60,13 +58,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!types) std::abort();
   BpfObject object;
   object.types = types;
-  const std::size_t functions = input.take<std::uint8_t>() % 5u + 1;
+  const auto first = input.take<std::uint8_t>();
+  const std::size_t functions = first % 5u + 1;
+  if ((first & 0x80) != 0) object.kernel = types;  // as a verifier leaves code
+  object.maps = {{}, {.value = types->find("node").value_or(0), .in_element = 24, .in_map = 96}};
   const std::size_t references = input.take<std::uint8_t>() % 32u;
   const char* const names[] = {"main", "scx_alloc_internal", "get", "scx_static_alloc_internal", "bpf_arena_alloc_pages"};
   for (std::size_t i = 0; i < functions; ++i) object.functions.push_back({.name = names[i]});
   for (std::size_t i = 0; i < references; ++i) {
     const auto at = input.take<std::uint16_t>();
-    const auto kind = static_cast<Reference::Kind>(input.take<std::uint8_t>() % 4);
+    const auto kind = static_cast<Reference::Kind>(input.take<std::uint8_t>() % 5);
     std::uint32_t index = input.take<std::uint8_t>();
     if (kind == Reference::Kind::function) index %= static_cast<std::uint32_t>(functions);
     object.references[at] = {.kind = kind, .index = index, .offset = index, .name = names[index % 5]};

@@ -53,6 +53,18 @@ struct Guest {
     guest.put(table + bpf.offset("bucket_table.buckets"), guest.allocate(kPageBytes).value);
     for (unsigned i = 0; i < 4; ++i) scheduler.add_slot(i, 100 * i, 1);
     scheduler.add_task_data(++id);
+    // lookups in its hash and its .bss, for the analysis of instructions
+    const std::uint64_t address = scheduler.bss.value + bpf.offset("bpf_array.value");
+    const std::uint64_t code[] = {0x018 | 0x100 | address << 32,  // r1 = &.bss
+                                  address >> 32 << 32,            //
+                                  0x1279,                         // r2 = *r1, of which the low half
+                                  0x22bc,
+                                  0x23b9,  // r3 = *(arena)r2
+                                  0x0000'0002'0000'1085,
+                                  0x95,
+                                  0x95};  // call; exit
+    const std::uint32_t functions[] = {0, 1, 7, 2};
+    bpf.set_code(bpf.add_program(++id, 27, "code", {scheduler.bss}), scheduler.btf, code, functions);
     const Kva last = guest.allocate(kPageBytes);
 
     auto open = Kernel::open(guest.memory);

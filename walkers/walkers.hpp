@@ -16,6 +16,7 @@
 //   CodeAddresses, Unwinder   functions by address, kernel stacks                              code_address.hpp, unwind.hpp
 //   render::Renderer   values of BPF maps by their BTF, as JSON or as a tree                   render/
 //   bpf::CastAnalysis  which of their integers are pointers, from the scheduler's executable   bpf/casts.hpp
+//   bpf::loaded_object()   the same without it: the instructions that the kernel has           bpf/loaded_object.hpp
 //
 //   const auto kernel = walkers::Kernel::open(memory);            // 40 ms; the next snapshot: open(memory, *kernel), < 1 ms
 //   if (!kernel) return fail(kernel.error());

@@ -1,5 +1,6 @@
 """The failure dump of one instant is the same from every memory of it: the frozen guest, the ring's snapshot after the guest went on, the
-snapshot as a file, and a core made of that. Key by key, in order, bit by bit, but for what says where and when the bytes were read."""
+snapshot as a file, and a core made of that, which tells without the scheduler's executable, too, what that keeps in integers. Key by key, in
+order, bit by bit, but for what says where and when the bytes were read."""
 
 import json
 import shutil
@@ -32,14 +33,14 @@ class OneInstant(floe.Case):
         self.extra.mkdir(parents=True)
         self.addCleanup(shutil.rmtree, self.extra, ignore_errors=True)
 
-    def dump_of(self, memory):
-        words = ["--scheduler", floe.SCHED, "--deadline", "0", "--max-entries", "0"]
+    def dump_of(self, memory, *scheduler):
+        words = [*scheduler, "--deadline", "0", "--max-entries", "0"]
         done = subprocess.run([floe.FLOE, "dump", str(memory), *words], capture_output=True, text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
     def same_from_everywhere(self, scheduler, command):
-        """The dump, when all four are the same."""
+        """The dump, when all are the same."""
         if not shutil.which("qemu-system-x86_64"):
             self.skipTest("no qemu-system-x86_64")
         machine = ["--host", "tcg", "--kernel", floe.kernel("7."), "--cpus", "2", "--memory", "512", "--duration", "60s"]
@@ -53,9 +54,10 @@ class OneInstant(floe.Case):
         written = subprocess.run([floe.FLOE, "dump", first, "--format", "core", "--out", core], capture_output=True, text=True, timeout=120)
         self.assertEqual(written.returncode, 0, written.stderr)
         texts = {"frozen guest": (self.folder / "frozen.json").read_text(), "ring": (self.folder / "ring.json").read_text(),
-                 "file": self.dump_of(first), "core": self.dump_of(core)}
+                 "file": self.dump_of(first, "--scheduler", floe.SCHED), "core": self.dump_of(core, "--scheduler", floe.SCHED),
+                 "core alone": self.dump_of(core)}
         sources = [json.loads(text)["capture"]["source"] for text in texts.values()]
-        self.assertEqual(sources, ["guest", "snapshot", "snapshot", "core"])
+        self.assertEqual(sources, ["guest", "snapshot", "snapshot", "core", "core"])
         frozen = at_instant(texts["frozen guest"])
         for memory, text in texts.items():
             said = at_instant(text)

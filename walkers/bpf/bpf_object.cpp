@@ -12,6 +12,8 @@
 #include <string_view>
 #include <tuple>
 
+#include "walkers/bpf/cast_fields.hpp"
+
 namespace floe::walkers::bpf {
 namespace {
 
@@ -202,7 +204,7 @@ class Reader {
       if (section == nullptr) {
         reference.kind = Reference::Kind::kfunc;
         reference.name = std::string(name_of(symbol));
-        reference.index = prototype_named(reference.name);
+        reference.index = prototype_of(*object_.types, reference.name);
       } else {
         if (!section->first) return;
         const Function* function = object_.function_at(
@@ -218,7 +220,7 @@ class Reader {
         const ObjectVariable* variable = object_.variable_at(reference.index, reference.offset);
         if (variable == nullptr) return;
         reference.kind = Reference::Kind::map;
-        reference.index = variable->type_id;
+        reference.index = map_index(variable->type_id);
       }
     } else {
       return;
@@ -226,10 +228,21 @@ class Reader {
     object_.references.emplace(at, std::move(reference));
   }
 
-  std::uint32_t prototype_named(const std::string& name) const {
-    const std::int32_t id = btf__find_by_name_kind(object_.types->raw(), name.c_str(), BTF_KIND_FUNC);
-    const btf_type* type = id > 0 ? object_.types->type(static_cast<std::uint32_t>(id)) : nullptr;
-    return type != nullptr ? type->type : 0;
+  std::uint32_t map_index(std::uint32_t variable) {
+    const auto [known, is_new] = map_indices_.try_emplace(variable, static_cast<std::uint32_t>(object_.maps.size()));
+    if (is_new) object_.maps.push_back({.value = value_struct(variable)});
+    return known->second;
+  }
+
+  // The struct that a map holds, from its BTF definition: __type(value, T) is a member `value` that points to T.
+  std::uint32_t value_struct(std::uint32_t variable) const {
+    const auto definition = object_.types->peel(variable);
+    const btf_type* type = definition ? object_.types->type(*definition) : nullptr;
+    if (type == nullptr || !btf_is_struct(type)) return 0;
+    for (std::uint32_t i = 0; i < btf_vlen(type); ++i)
+      if (object_.types->name(btf_members(type)[i].name_off) == "value")
+        return CastFields(object_.types).pointee_struct(btf_members(type)[i].type).value_or(0);
+    return 0;
   }
 
   // A program's address in a struct of operations: its context holds the parameters of that member.
@@ -243,12 +256,8 @@ class Reader {
     if (function == nullptr || type == nullptr || !btf_is_struct(type)) return;
     for (std::uint32_t i = 0; i < btf_vlen(type); ++i) {
       if (btf_member_bit_offset(type, i) != (offset - variable->offset) * 8) continue;
-      const auto pointer = object_.types->peel(btf_members(type)[i].type);
-      const btf_type* member = pointer ? object_.types->type(*pointer) : nullptr;
-      if (member == nullptr || !btf_is_ptr(member)) return;
-      const auto prototype = object_.types->peel(member->type);
-      if (prototype && btf_is_func_proto(object_.types->type(*prototype)))
-        object_.functions[static_cast<std::size_t>(function - object_.functions.data())].context = *prototype;
+      object_.functions[static_cast<std::size_t>(function - object_.functions.data())].context =
+          prototype_behind(*object_.types, btf_members(type)[i].type);
       return;
     }
   }
@@ -258,6 +267,7 @@ class Reader {
   std::vector<Section> sections_;
   std::vector<Elf64_Sym> symbols_;
   std::size_t symbol_names_ = 0;
+  std::map<std::uint32_t, std::uint32_t> map_indices_;  // by BTF_KIND_VAR
   BpfObject object_;
 };
 
@@ -265,6 +275,20 @@ class Reader {
 
 Result<BpfObject> BpfObject::parse(std::span<const std::byte> elf) {
   return Reader(elf).read();
+}
+
+std::uint32_t prototype_behind(const render::TypeTable& types, std::uint32_t pointer) {
+  const auto peeled = types.peel(pointer);
+  const btf_type* type = peeled ? types.type(*peeled) : nullptr;
+  if (type == nullptr || !btf_is_ptr(type)) return 0;
+  const auto prototype = types.peel(type->type);
+  return prototype && btf_is_func_proto(types.type(*prototype)) ? *prototype : 0;
+}
+
+std::uint32_t prototype_of(const render::TypeTable& types, const std::string& function) {
+  const std::int32_t id = btf__find_by_name_kind(types.raw(), function.c_str(), BTF_KIND_FUNC);
+  const btf_type* type = id > 0 ? types.type(static_cast<std::uint32_t>(id)) : nullptr;
+  return type != nullptr ? type->type : 0;
 }
 
 const ObjectVariable* BpfObject::variable_at(std::uint32_t section, std::int64_t offset) const {

@@ -13,11 +13,45 @@ bool is_u64(const btf_type* type) {
   return btf_is_int(type) && type->size == 8 && btf_int_bits(type) == 64 && btf_int_encoding(type) == 0;
 }
 
+// Members of the same names at the same places.
+bool same_members(const render::TypeTable& own, const btf_type* a, const render::TypeTable& other, const btf_type* b) {
+  if (a->size != b->size || btf_vlen(a) != btf_vlen(b)) return false;
+  for (std::uint32_t i = 0; i < btf_vlen(a); ++i)
+    if (btf_member_bit_offset(a, i) != btf_member_bit_offset(b, i) ||
+        own.name(btf_members(a)[i].name_off) != other.name(btf_members(b)[i].name_off))
+      return false;
+  return true;
+}
+
 }  // namespace
+
+// The kernel's own struct, of one that the program declares otherwise, or in a flavour (NAME___ANYTHING, as libbpf has it); 0: of no other.
+std::uint32_t CastFields::moved_by_kernel(std::uint32_t struct_id) const {
+  if (!in_kernel_) return 0;
+  const auto [known, is_new] = moved_.try_emplace(struct_id, 0);
+  if (!is_new) return known->second;
+  const render::TypeTable& kernel = in_kernel_->types();
+  const btf_type* type = types_->type(struct_id);
+  const auto name = types_->name_of(struct_id);
+  if (name.empty()) return 0;
+  const auto base = name.substr(0, name.find("___"));
+  const auto theirs = kernel.find(base, btf_is_union(type));
+  if (theirs && (base != name || !same_members(*types_, type, kernel, kernel.type(*theirs)))) known->second = *theirs;
+  return known->second;
+}
+
+// A pointer in a struct of the kernel, to what the program has under the same name. Integers in there are not the program's.
+std::optional<Leaf> CastFields::kernel_leaf(std::uint32_t struct_id, std::uint64_t offset) const {
+  const auto theirs = in_kernel_->leaf(struct_id, offset);
+  if (!theirs || !theirs->is_pointer) return std::nullopt;
+  const auto name = in_kernel_->types().name_of(theirs->pointee);
+  return Leaf{.is_pointer = true, .pointee = name.empty() ? 0 : types_->find(name).value_or(0)};
+}
 
 std::optional<Leaf> CastFields::leaf(std::uint32_t struct_id, std::uint64_t offset, int nesting) const {
   const btf_type* type = types_->type(struct_id);
   if (nesting > kMaxNesting || type == nullptr || !btf_is_composite(type)) return std::nullopt;
+  if (const auto theirs = moved_by_kernel(struct_id)) return kernel_leaf(theirs, offset);
   const btf_member* members = btf_members(type);
   for (std::uint32_t i = 0; i < btf_vlen(type) && spend(); ++i) {
     const std::uint64_t bits = btf_member_bit_offset(type, i);

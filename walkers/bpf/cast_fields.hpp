@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,7 +26,10 @@ using Access = std::pair<std::uint32_t, std::uint32_t>;
 
 class CastFields {
  public:
-  explicit CastFields(std::shared_ptr<const render::TypeTable> types) : types_(std::move(types)) {}
+  // With the types of the kernel that runs the code: accesses to the kernel's structs lie where they are in that kernel (CO-RE), however
+  // the program declares them.
+  explicit CastFields(std::shared_ptr<const render::TypeTable> types, std::shared_ptr<const render::TypeTable> kernel = nullptr)
+      : types_(std::move(types)), in_kernel_(kernel ? std::make_unique<CastFields>(std::move(kernel)) : nullptr) {}
 
   // What 8 bytes at an offset of a struct or union are.
   std::optional<Leaf> leaf(std::uint32_t struct_id, std::uint64_t offset) const { return leaf(struct_id, offset, 0); }
@@ -48,10 +52,14 @@ class CastFields {
   template <class Fits>
   std::optional<std::uint32_t> only_struct(Fits fits) const;
 
+  std::uint32_t moved_by_kernel(std::uint32_t struct_id) const;
+  std::optional<Leaf> kernel_leaf(std::uint32_t struct_id, std::uint64_t offset) const;
   bool spend() const { return visits_left_ != 0 && visits_left_-- != 0; }
 
   std::shared_ptr<const render::TypeTable> types_;
-  mutable std::uint64_t visits_left_ = 50'000'000;  // of members and structs; then nothing more is found
+  std::unique_ptr<const CastFields> in_kernel_;
+  mutable std::map<std::uint32_t, std::uint32_t> moved_;  // what moved_by_kernel() found
+  mutable std::uint64_t visits_left_ = 50'000'000;        // of members and structs; then nothing more is found
 };
 
 }  // namespace floe::walkers::bpf

@@ -21,6 +21,9 @@ constexpr std::size_t kMaxAccesses = 64;         // of one field
 
 // Newer than the headers that floe is built with.
 constexpr std::uint8_t kMemSx = 0x80;          // BPF_MEMSX: a load that extends the sign
+constexpr std::uint8_t kArenaAccess = 0xa0;    // BPF_PROBE_MEM32: what the verifier makes of an access through an arena pointer
+constexpr std::uint8_t kArenaAtomic = 0xe0;    // BPF_PROBE_ATOMIC: likewise
+constexpr std::uint8_t kNoSpeculation = 0xc0;  // BPF_NOSPEC: no store
 constexpr std::int32_t kLoadAcquire = 0x100;   // BPF_LOAD_ACQ
 constexpr std::int32_t kStoreRelease = 0x110;  // BPF_STORE_REL
 constexpr std::int32_t kCompareExchange = 0xf1;
@@ -64,7 +67,8 @@ bool allocates_arena(std::string_view name) {
 
 class CastFlow {
  public:
-  CastFlow(const BpfObject& object, const CastFields& fields) : object_(object), fields_(fields) {
+  CastFlow(const BpfObject& object, const CastFields& fields, std::optional<WalkBudget::Clock::time_point> deadline)
+      : object_(object), fields_(fields), deadline_(deadline) {
     arguments_.resize(object.functions.size());
     returns_.resize(object.functions.size());
     find_leaders();
@@ -151,11 +155,16 @@ class CastFlow {
     if (is_new ? states_.size() <= kMaxLeaders : entry->second.join(state)) work_.push_back(at);
   }
 
+  // Reading the clock costs as much as a hundred steps.
+  bool step_left() {
+    if (steps_ > 0 && deadline_ && steps_ % 1024 == 0 && WalkBudget::Clock::now() >= *deadline_) steps_ = 0;
+    return steps_ > 0 && steps_-- > 0;
+  }
+
   // From a leader to the next.
   void walk(std::size_t at) {
     state_ = states_.at(at);
-    while (steps_ > 0) {
-      --steps_;
+    while (step_left()) {
       const Instruction& one = object_.code[at];
       const std::size_t next = at + (is_wide(one) ? 2 : 1);
       const unsigned kind = BPF_CLASS(one.code);
@@ -164,7 +173,7 @@ class CastFlow {
         if (BPF_OP(one.code) == BPF_CALL) {
           call(at, one);
         } else {
-          if (const auto target = jump_target(at)) reach(*target, state_);
+          if (const auto target = jump_target(at)) jump(*target, one);
           if (BPF_OP(one.code) == BPF_JA) return;
         }
       } else {
@@ -176,30 +185,46 @@ class CastFlow {
     }
   }
 
+  // An element that a lookup did not find is no address that could be moved to its value (htab_map_gen_lookup()).
+  void jump(std::size_t target, const Instruction& one) {
+    const bool if_null = one.code == (BPF_JMP | BPF_JEQ | BPF_K) && one.imm == 0;
+    if (!if_null || !reg(one.dst()).is(Kind::pointer) || reg(one.dst()).offset >= 0) return reach(target, state_);
+    CastState there = state_;
+    there.reg[one.dst()] = Abstract::number(0);
+    reach(target, there);
+  }
+
   void step(std::size_t at, const Instruction& one) {
     switch (BPF_CLASS(one.code)) {
       case BPF_LD:
         if (is_wide(one)) return load_immediate(at, one);
         return set(BPF_REG_0, Abstract::unknown());  // the packet loads of old
       case BPF_LDX:
-        return load(one, state_.reg[one.src() % 11], one.dst(), BPF_MODE(one.code) == kMemSx);
+        note_arena_access(one, reg(one.src()));
+        return load(one, reg(one.src()), one.dst(), BPF_MODE(one.code) == kMemSx);
       case BPF_ST: {
+        if (BPF_MODE(one.code) == kNoSpeculation) return;
         const Abstract value = width_of(one.code) == 8 ? Abstract::number(one.imm) : Abstract::unknown();
-        return store(state_.reg[one.dst() % 11], one.off, width_of(one.code), value);
+        note_arena_access(one, reg(one.dst()));
+        return store(reg(one.dst()), one.off, width_of(one.code), value);
       }
       case BPF_STX:
-        if (BPF_MODE(one.code) == BPF_ATOMIC) return atomic(one);
-        return store(state_.reg[one.dst() % 11], one.off, width_of(one.code), state_.reg[one.src() % 11]);
+        note_arena_access(one, reg(one.dst()));
+        if (BPF_MODE(one.code) == BPF_ATOMIC || BPF_MODE(one.code) == kArenaAtomic) return atomic(one);
+        return store(reg(one.dst()), one.off, width_of(one.code), reg(one.src()));
       case BPF_ALU64:
         return arithmetic(one);
       default:
+        if (object_.kernel && one.code == (BPF_ALU | BPF_MOV | BPF_X) && one.off == 0) return narrow_move(one);
         return set(one.dst(), one.code == (BPF_ALU | BPF_MOV | BPF_K) && one.imm >= 0 ? Abstract::number(one.imm) : Abstract::unknown());
     }
   }
 
-  void set(unsigned reg, const Abstract& value) {
-    if (reg < BPF_REG_10) state_.reg[reg] = value;
+  void set(unsigned to, const Abstract& value) {
+    if (to < BPF_REG_10) state_.reg[to] = value;
   }
+  // The verifier has a register more, for itself.
+  Abstract reg(unsigned number) const { return number < state_.reg.size() ? state_.reg[number] : Abstract::unknown(); }
 
   void load_immediate(std::size_t at, const Instruction& one) {
     const auto known = object_.references.find(static_cast<std::uint32_t>(at));
@@ -208,7 +233,8 @@ class CastFlow {
       return set(one.dst(), Abstract::number(static_cast<std::int64_t>(std::uint64_t{high} << 32 | static_cast<std::uint32_t>(one.imm))));
     }
     const Reference& reference = known->second;
-    if (reference.kind == Reference::Kind::map) return set(one.dst(), {Kind::map, reference.index, 0});
+    if (reference.kind == Reference::Kind::map && reference.index < object_.maps.size())
+      return set(one.dst(), {Kind::map, reference.index, 0});
     if (reference.kind != Reference::Kind::data) return set(one.dst(), Abstract::unknown());
     set(one.dst(), Abstract{Kind::section, reference.index, 0}.moved(reference.offset));
   }
@@ -222,6 +248,20 @@ class CastFlow {
     const ObjectVariable* variable = object_.variable_at(base.id, place);
     if (variable == nullptr) return std::nullopt;
     return fields_.variable_leaf(variable->type_id, static_cast<std::uint64_t>(place) - variable->offset);
+  }
+
+  // The address was loaded as a number, and is one of the arena.
+  void note_arena_access(const Instruction& one, const Abstract& base) {
+    const auto mode = BPF_MODE(one.code);
+    if (object_.kernel && (mode == kArenaAccess || mode == kArenaAtomic) && base.is(Kind::loaded)) note_arena(keys_[base.id], 0);
+  }
+
+  // What the verifier makes of a cast to an arena pointer: the upper half is cleared, the kernel's own base is added at each access.
+  void narrow_move(const Instruction& one) {
+    const Abstract value = reg(one.src());
+    const bool kept =
+        (value.is(Kind::loaded) && value.offset == 0) || value.is(Kind::arena) || value.is(Kind::pointer) || value.is(Kind::zero);
+    set(one.dst(), kept ? value : Abstract::unknown());
   }
 
   void note_access(const Abstract& base, std::int64_t offset, std::uint32_t width) {
@@ -298,8 +338,8 @@ class CastFlow {
 
   void arithmetic(const Instruction& one) {
     const bool from_register = BPF_SRC(one.code) == BPF_X;
-    const Abstract own = state_.reg[one.dst() % 11];
-    const Abstract other = from_register ? state_.reg[one.src() % 11] : Abstract::number(one.imm);
+    const Abstract own = reg(one.dst());
+    const Abstract other = from_register ? reg(one.src()) : Abstract::number(one.imm);
     switch (BPF_OP(one.code)) {
       case BPF_MOV:
         if (from_register && one.off == 1) return cast_address_space(one, other);
@@ -308,6 +348,8 @@ class CastFlow {
         if (own.is(Kind::constant) || own.is(Kind::zero)) {
           if (other.is_address()) return set(one.dst(), other.moved(own.offset));
         }
+        if (own.is(Kind::map)) return set(one.dst(), elements_of(own, other));
+        if (other.is(Kind::elements)) return set(one.dst(), value_of(other, 0));
         if (other.is(Kind::constant) || other.is(Kind::zero)) return set(one.dst(), own.moved(other.offset));
         return set(one.dst(), Abstract::unknown());
       case BPF_SUB:
@@ -318,6 +360,19 @@ class CastFlow {
     }
   }
 
+  // An array's lookup as the verifier writes it out (array_map_gen_lookup()): the map and the place of its elements, and that plus an
+  // index.
+  Abstract elements_of(const Abstract& map, const Abstract& by) const {
+    const std::int32_t place = object_.maps[map.id].in_map;
+    return place != 0 && by.is(Kind::constant) && by.offset == place ? Abstract{Kind::elements, map.id, 0} : Abstract::unknown();
+  }
+
+  // The address so many bytes before a value of the map.
+  Abstract value_of(const Abstract& map, std::int32_t before) const {
+    const std::uint32_t value = object_.maps[map.id].value;
+    return value != 0 ? Abstract{Kind::pointer, value, -before} : Abstract::unknown();
+  }
+
   // addr_space_cast (kernel: BPF_ADDR_SPACE_CAST): `imm` 1 makes an arena pointer usable, so what was loaded is one.
   void cast_address_space(const Instruction& one, const Abstract& value) {
     if (one.imm == 1 && value.is(Kind::loaded) && value.offset == 0) note_arena(keys_[value.id], 0);
@@ -325,13 +380,13 @@ class CastFlow {
   }
 
   void atomic(const Instruction& one) {
-    const Abstract base = state_.reg[one.dst() % 11];
+    const Abstract base = reg(one.dst());
     const std::uint32_t width = width_of(one.code);
     if (one.imm == kLoadAcquire) {
-      note_access(state_.reg[one.src() % 11], one.off, width);
+      note_access(reg(one.src()), one.off, width);
       return set(one.dst(), Abstract::unknown());
     }
-    if (one.imm == kStoreRelease) return store(base, one.off, width, state_.reg[one.src() % 11]);
+    if (one.imm == kStoreRelease) return store(base, one.off, width, reg(one.src()));
     note_access(base, one.off, width);
     if (base.is(Kind::frame)) state_.forget(std::int64_t{base.offset} + one.off, width);
     if (one.imm == kCompareExchange) {
@@ -349,10 +404,12 @@ class CastFlow {
       result = reference->name == "bpf_arena_alloc_pages" ? Abstract{Kind::arena, 0, 0} : returned(reference->index);
     } else if (const Function* callee = local_callee(at, one, reference)) {
       result = call_local(*callee);
-    } else if (one.src() == 0) {
-      result = call_helper(one.imm);
+    } else if (reference != nullptr && reference->kind == Reference::Kind::helper) {
+      result = call_helper(static_cast<std::int32_t>(reference->index), reference->offset != 0);
+    } else if (one.src() == 0 && !object_.kernel) {
+      result = call_helper(one.imm, false);
     }
-    for (unsigned reg = BPF_REG_1; reg <= BPF_REG_5; ++reg) set(reg, Abstract::unknown());
+    for (unsigned clobbered = BPF_REG_1; clobbered <= BPF_REG_5; ++clobbered) set(clobbered, Abstract::unknown());
     set(BPF_REG_0, result);
   }
 
@@ -365,7 +422,7 @@ class CastFlow {
 
   const Function* local_callee(std::size_t at, const Instruction& one, const Reference* reference) const {
     if (reference != nullptr) return reference->kind == Reference::Kind::function ? &object_.functions[reference->index] : nullptr;
-    if (one.src() != BPF_PSEUDO_CALL) return nullptr;
+    if (one.src() != BPF_PSEUDO_CALL || object_.kernel) return nullptr;  // there `imm` is a number in the verifier's list
     const std::int64_t target = static_cast<std::int64_t>(at) + 1 + one.imm;
     return target < 0 || target > 0xffffffff ? nullptr : object_.function_at(static_cast<std::uint32_t>(target));
   }
@@ -402,25 +459,16 @@ class CastFlow {
     if (noting_) take(returns_[function_index_], state_.reg[BPF_REG_0].is(Kind::frame) ? Abstract::unknown() : state_.reg[BPF_REG_0]);
   }
 
-  // The struct that a map holds, from its BTF definition: __type(value, T) is a member `value` that points to T.
-  std::optional<std::uint32_t> value_struct(const Abstract& map) const {
-    if (!map.is(Kind::map)) return std::nullopt;
-    const auto definition = object_.types->peel(map.id);
-    const btf_type* type = definition ? object_.types->type(*definition) : nullptr;
-    if (type == nullptr || !btf_is_struct(type)) return std::nullopt;
-    for (std::uint32_t i = 0; i < btf_vlen(type); ++i)
-      if (object_.types->name(btf_members(type)[i].name_off) == "value") return fields_.pointee_struct(btf_members(type)[i].type);
-    return std::nullopt;
-  }
-
-  Abstract call_helper(std::int32_t helper) {
-    const auto value = value_struct(state_.reg[BPF_REG_1]);
+  Abstract call_helper(std::int32_t helper, bool gives_element) {
+    const Abstract& map = state_.reg[BPF_REG_1];
+    const MapUse use = map.is(Kind::map) ? object_.maps[map.id] : MapUse{};
     if (helper == BPF_FUNC_get_current_task_btf) {
       const auto task = object_.types->find("task_struct");
       return task ? Abstract{Kind::pointer, *task, 0} : Abstract::unknown();
     }
-    if (helper == BPF_FUNC_map_update_elem && value) note_update(*value, state_.reg[BPF_REG_3]);
-    return returns_map_value(helper) && value ? Abstract{Kind::pointer, *value, 0} : Abstract::unknown();
+    if (helper == BPF_FUNC_map_update_elem && use.value != 0) note_update(use.value, state_.reg[BPF_REG_3]);
+    if (use.value == 0 || !returns_map_value(helper) || (gives_element && use.in_element == 0)) return Abstract::unknown();
+    return value_of(map, gives_element ? use.in_element : 0);
   }
 
   // A value that was put together on the stack becomes the map's.
@@ -436,6 +484,7 @@ class CastFlow {
 
   const BpfObject& object_;
   const CastFields& fields_;
+  std::optional<WalkBudget::Clock::time_point> deadline_;
   std::vector<bool> leader_;
 
   // Carried from pass to pass, by function.
@@ -458,8 +507,8 @@ class CastFlow {
 
 }  // namespace
 
-Evidence collect_evidence(const BpfObject& object, const CastFields& fields) {
-  return CastFlow(object, fields).run();
+Evidence collect_evidence(const BpfObject& object, const CastFields& fields, std::optional<WalkBudget::Clock::time_point> deadline) {
+  return CastFlow(object, fields, deadline).run();
 }
 
 }  // namespace floe::walkers::bpf

@@ -12,6 +12,7 @@
 
 #include "walkers/bpf/bpf_object.hpp"
 #include "walkers/bpf/cast_fields.hpp"
+#include "walkers/budget.hpp"
 
 namespace floe::walkers::bpf {
 
@@ -25,7 +26,7 @@ struct FieldEvidence {
 
 using Evidence = std::map<render::CastKey, FieldEvidence>;
 
-// At most eight passes, of a bounded number of steps together.
-Evidence collect_evidence(const BpfObject& object, const CastFields& fields);
+// At most eight passes, of a bounded number of steps together. What the deadline does not leave time for is not in it.
+Evidence collect_evidence(const BpfObject& object, const CastFields& fields, std::optional<WalkBudget::Clock::time_point> deadline);
 
 }  // namespace floe::walkers::bpf

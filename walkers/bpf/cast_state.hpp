@@ -19,7 +19,8 @@ struct Abstract {
     section,   // address in the data section `id`
     arena,     // from an arena allocator, of `id` bytes, 0: not known
     frame,     // address on the stack, from its end
-    map,       // the map of the variable `id`
+    map,       // that with the index `id`
+    elements,  // where those of such a map begin
     context,   // of a program whose parameters are those of the FUNC_PROTO `id`
   };
   Kind kind = Kind::none;
@@ -29,7 +30,7 @@ struct Abstract {
   friend bool operator==(const Abstract&, const Abstract&) = default;
 
   bool is(Kind wanted) const { return kind == wanted; }
-  bool is_address() const { return kind >= Kind::pointer && kind != Kind::map && kind != Kind::context; }
+  bool is_address() const { return kind >= Kind::pointer && kind < Kind::map; }
 
   static Abstract unknown() { return {Kind::unknown, 0, 0}; }
   static Abstract number(std::int64_t value) {

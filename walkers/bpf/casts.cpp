@@ -45,11 +45,13 @@ bool same_structs(const render::TypeTable& object, const render::TypeTable& prog
 
 }  // namespace
 
-render::Casts casts_of(const BpfObject& object) {
-  const CastFields fields(object.types);
+render::Casts casts_of(const BpfObject& object, std::optional<WalkBudget::Clock::time_point> deadline) {
+  const CastFields fields(object.types, object.kernel);
   std::vector<render::Cast> casts;
-  for (const auto& [key, evidence] : collect_evidence(object, fields))
+  for (const auto& [key, evidence] : collect_evidence(object, fields, deadline)) {
+    if (deadline && WalkBudget::Clock::now() >= *deadline) break;
     if (const auto cast = conclude(key, evidence, fields)) casts.push_back(*cast);
+  }
   return render::Casts(std::move(casts));
 }
 

@@ -2,7 +2,8 @@
 //
 // BPF programs keep the addresses of arena objects and of kernel structures in u64 members, for their types cannot express what they are.
 // The instructions that store and use them tell. They are taken from the scheduler's executable, which carries its compiled BPF objects
-// (in a section .bpf.objs, as a libbpf skeleton, or by being one). No guest memory is read.
+// (in a section .bpf.objs, as a libbpf skeleton, or by being one), or, where there is no such file, from the kernel that runs them
+// (loaded_object.hpp).
 //
 // A wrong finding shows garbage as if it were data, a missed one a number: where evidence conflicts, nothing is said. What is found is
 // where a pointer may be and what to; whether it is one decides the renderer by the value it sees.
@@ -19,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "walkers/budget.hpp"
 #include "walkers/render/casts.hpp"
 #include "walkers/render/pointers.hpp"
 #include "walkers/render/type_table.hpp"
@@ -27,8 +29,8 @@ namespace floe::walkers::bpf {
 
 struct BpfObject;
 
-// Of one object.
-render::Casts casts_of(const BpfObject& object);
+// Of one object. Those that were found by the deadline.
+render::Casts casts_of(const BpfObject& object, std::optional<WalkBudget::Clock::time_point> deadline = std::nullopt);
 
 class CastAnalysis {
  public:

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <utility>
 
 #include "walkers/bpf/allocators.hpp"
 #include "walkers/bpf/arena.hpp"
 #include "walkers/bpf/arena_index.hpp"
+#include "walkers/bpf/casts.hpp"
+#include "walkers/bpf/loaded_object.hpp"
 #include "walkers/bpf/map_renderer.hpp"
 #include "walkers/bpf/programs.hpp"
 #include "walkers/bpf/section.hpp"
@@ -19,18 +22,22 @@ namespace {
 
 constexpr std::uint64_t kMostSteps = 4'000'000;  // of one walk that is not a map's
 constexpr std::uint64_t kLowHalf = 0xffffffff;
+constexpr std::size_t kMostObjects = 64;  // whose instructions are looked at
 constexpr auto kTableTime = std::chrono::milliseconds(50);
 
 class Dump {
  public:
   Dump(const Kernel& kernel, const DumpOptions& options)
-      : kernel_(kernel), options_(options), reader_(kernel), types_(kernel), index_(kernel.memory()) {}
+      : kernel_(kernel), options_(options), reader_(kernel), types_(kernel), index_(kernel.memory()), rendering_(options) {
+    rendering_.casts = [this](const render::TypeTable& types) { return casts(types); };
+  }
 
   MapsDump run() {
     read_tables();
     programs();
     open_arena();
     load_types();
+    analyse_programs();
     allocations();
     render_maps();
     return std::move(dump_);
@@ -61,7 +68,7 @@ class Dump {
 
   void programs() {
     auto steps = table_budget();
-    const auto found = find_programs(kernel_, steps);
+    auto found = find_programs(kernel_, steps);
     if (!found) {
       dump_.prog_runtime_stats_unavailable = NoPrograms::unavailable;
       dump_.problems.push_back("programs: " + found.error().message);
@@ -78,6 +85,7 @@ class Dump {
     const auto active = active_scheduler(*found, maps_);
     dump_.active_obj_name = active.object;
     for (const Kva map : active.maps) dump_.active_map_kvas.push_back(map.value);
+    programs_ = std::move(*found);
   }
 
   // One that the scheduler uses before others.
@@ -111,6 +119,32 @@ class Dump {
       known.push_back(table->get());
       index_.add(*table);
     }
+  }
+
+  // Of each object that has maps to be shown, and of which the caller knows nothing.
+  void analyse_programs() {
+    auto steps = budget();
+    std::size_t objects = 0;
+    for (const auto& map : maps_.maps) {
+      if (!map.btf || late()) continue;
+      const auto table = types_.at(kernel_.memory(), *map.btf);
+      if (!table || casts(**table) != nullptr || loaded_casts_.contains(table->get()) || objects++ == kMostObjects) continue;
+      render::Casts& found = loaded_casts_[table->get()];
+      const auto loaded = loaded_object(kernel_, programs_, maps_, *map.btf, *table, steps);
+      if (!loaded) {
+        dump_.problems.push_back("casts: " + loaded.error().message);
+        return;
+      }
+      for (const auto& problem : loaded->problems) dump_.problems.push_back("casts: " + problem);
+      found = casts_of(loaded->object, options_.deadline);
+    }
+  }
+
+  const render::Casts* casts(const render::TypeTable& types) const {
+    const render::Casts* const known = options_.casts ? options_.casts(types) : nullptr;
+    if (known != nullptr) return known;
+    const auto loaded = loaded_casts_.find(&types);
+    return loaded == loaded_casts_.end() ? nullptr : &loaded->second;
   }
 
   // The scheduler's variables. Nothing when no map of them can be read, or no types of it.
@@ -162,7 +196,7 @@ class Dump {
     if (pools->empty()) return NoAllocations::no_instance;
     // All are known before any is shown: what they hold points at one another.
     for (const auto& pool : *pools) index_.add(pool);
-    MapRenderer renderer(reader_, index_, types_, options_);
+    MapRenderer renderer(reader_, index_, types_, rendering_);
     for (const auto& pool : *pools) dump_.sdt_allocations.push_back(show(*arena, pool, renderer));
     return std::nullopt;
   }
@@ -195,7 +229,7 @@ class Dump {
   }
 
   void render_maps() {
-    MapRenderer renderer(reader_, index_, types_, options_);
+    MapRenderer renderer(reader_, index_, types_, rendering_);
     for (const auto& map : maps_.maps) {
       if (late())
         ++dump_.maps_truncated;
@@ -210,6 +244,9 @@ class Dump {
   render::ProgramTypes types_;
   ArenaIndex index_;
   MapTable maps_;
+  ProgramTable programs_;
+  std::map<const render::TypeTable*, render::Casts> loaded_casts_;
+  DumpOptions rendering_;  // with those casts
   MapsDump dump_;
 };
 

@@ -30,7 +30,8 @@ struct DumpOptions {
   MapLimits limits = {};
   std::optional<WalkBudget::Clock::time_point> deadline = std::nullopt;
   std::function<bool(std::string_view name)> leave_out = {};  // maps that are the tool's own: neither shown nor read nor counted
-  // Which integers of a program's types are pointers; null where that was not found out. What it returns outlives the call.
+  // Which integers of a program's types are pointers; null where that was not found out. What it returns outlives the call. Where there is
+  // none, or it does not know the types, the instructions of the programs in the kernel tell (loaded_object.hpp).
   std::function<const render::Casts*(const render::TypeTable& types)> casts = {};
 };
 

@@ -227,6 +227,22 @@ Result<ProgFields> ProgFields::resolve(const Types& types) {
   f.used_maps = ask.field("bpf_prog_aux.used_maps");
   f.used_map_cnt = ask.field("bpf_prog_aux.used_map_cnt");
   f.id = ask.maybe_field("bpf_prog_aux.id");
+  f.btf = ask.maybe_field("bpf_prog_aux.btf");
+  return ask.finish(f);
+}
+
+Result<CodeFields> CodeFields::resolve(const Types& types) {
+  Asker ask(types);
+  CodeFields f{};
+  f.len = ask.field("bpf_prog.len");
+  f.aux = ask.field("bpf_prog.aux");
+  f.expected_attach_type = ask.field("bpf_prog.expected_attach_type");
+  f.func_info = ask.field("bpf_prog_aux.func_info");
+  f.func_info_cnt = ask.field("bpf_prog_aux.func_info_cnt");
+  f.attach_btf_id = ask.field("bpf_prog_aux.attach_btf_id");
+  f.insnsi = ask.offset("bpf_prog.insnsi");
+  f.array_value = ask.offset("bpf_array.value");
+  f.htab_key = ask.maybe("htab_elem.key");
   return ask.finish(f);
 }
 

@@ -99,8 +99,17 @@ struct CgroupStorageFields {
 
 struct ProgFields {
   Field type, aux, stats, tag, name, used_maps, used_map_cnt;
-  std::optional<Field> id;
+  std::optional<Field> id, btf;
   static Result<ProgFields> resolve(const Types& types);
+};
+
+// What a program's instructions are found and understood by.
+struct CodeFields {
+  Field len, aux, expected_attach_type;           // of struct bpf_prog
+  Field func_info, func_info_cnt, attach_btf_id;  // of struct bpf_prog_aux
+  std::uint32_t insnsi = 0, array_value = 0;      // in bpf_prog, in bpf_array
+  std::optional<std::uint32_t> htab_key;          // in htab_elem
+  static Result<CodeFields> resolve(const Types& types);
 };
 
 struct StatsFields {

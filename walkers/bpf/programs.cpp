@@ -46,6 +46,7 @@ class ProgramReader {
     program.type = static_cast<std::uint32_t>(*type);
     program.tag = *tag;
     program.name = memory_.get_string(*aux, fields_.name).value_or("");
+    if (fields_.btf) program.btf = memory_.get_pointer(*aux, *fields_.btf);
     program.used_maps = used_maps(*aux);
     if (program.type == kStructOpsProgram) program.implements = implemented(*aux);
     if (const auto counters = memory_.get_pointer(address, fields_.stats)) program.stats = sum(*counters, program);

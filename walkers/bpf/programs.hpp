@@ -24,6 +24,7 @@ struct Program {
   std::uint32_t type = 0;  // enum bpf_prog_type
   std::string name;        // at most 15 characters
   std::array<std::uint8_t, 8> tag{};
+  std::optional<Kva> btf;                 // struct btf of its object
   std::vector<Kva> used_maps;             // at most 64
   std::optional<std::string> implements;  // of a struct_ops program: the kernel's struct, "sched_ext_ops"
   std::optional<ProgRuntimeStats> stats;  // summed over CPUs; absent where the program has none

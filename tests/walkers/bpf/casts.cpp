@@ -297,11 +297,10 @@ BOOST_AUTO_TEST_CASE(arguments_are_carried_into_functions) {
   expect(two, {});
 }
 
-BOOST_AUTO_TEST_CASE(map_values_have_the_type_of_the_maps_definition) {
+BOOST_AUTO_TEST_CASE(map_values_have_the_type_of_the_map) {
   Program p;
-  const int definition = p.w.add_struct("", 16, {{"type", p.w.pointer, 0}, {"value", p.holder_pointer, 64}});
-  const int map = btf__add_var(p.w.raw(), "map", BTF_VAR_GLOBAL_ALLOCATED, definition);
-  const Reference reference{.kind = Reference::Kind::map, .index = static_cast<std::uint32_t>(map)};
+  p.object.maps = {{}, {.value = static_cast<std::uint32_t>(p.holder)}};
+  const Reference reference{.kind = Reference::Kind::map, .index = 1};
   const auto wide = insn(BPF_LD | BPF_IMM | BPF_DW, 1, 1, 0, 0);
   p.main({mov(6, 2), wide, insn(0, 0, 0, 0, 0), helper(BPF_FUNC_task_storage_get), jump_if_zero(0, 1), store(0, 0, 6), kExit});
   p.refer(1, reference);

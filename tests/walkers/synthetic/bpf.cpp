@@ -103,11 +103,27 @@ void add_bpf_types(TypeWriter& w) {
   s.add("bpf_cgroup_storage", 64, {{"buf", w.pointer, 0}, {"key", w.u64, 16}, {"list_map", w.list_head, 32}});
   s.add("bpf_storage_buffer", 16, {{"data", bytes, 16}});
 
-  s.add("bpf_prog", 32, {{"type", w.u32, 0}, {"aux", w.pointer, 8}, {"stats", w.pointer, 16}, {"tag", w.array(w.u8, 8), 24}});
-  s.add("bpf_prog_aux", 40,
-        {{"id", w.u32, 0}, {"used_map_cnt", w.u32, 4}, {"attach_btf_id", w.u32, 8}, {"used_maps", w.pointer, 16}, {"name", chars, 24}});
+  s.add("bpf_prog", 48,
+        {{"type", w.u32, 0},
+         {"len", w.u32, 4},
+         {"aux", w.pointer, 8},
+         {"stats", w.pointer, 16},
+         {"tag", w.array(w.u8, 8), 24},
+         {"expected_attach_type", w.u32, 32},
+         {"insnsi", w.array(w.u64, 0), 40}});
+  s.add("bpf_prog_aux", 64,
+        {{"id", w.u32, 0},
+         {"used_map_cnt", w.u32, 4},
+         {"attach_btf_id", w.u32, 8},
+         {"func_info_cnt", w.u32, 12},
+         {"used_maps", w.pointer, 16},
+         {"name", chars, 24},
+         {"btf", w.pointer, 40},
+         {"func_info", w.pointer, 48}});
   s.add("bpf_prog_stats", 24, {{"cnt", w.u64, 0}, {"nsecs", w.u64, 8}, {"misses", w.u64, 16}});
-  s.add("sched_ext_ops", 8, {{"timeout_ms", w.u32, 0}});
+  const int ops = s.add("sched_ext_ops", 16, {{"timeout_ms", w.u32, 0}, {"enqueue", w.pointer, 8}});
+  s.add("floe_moved", 16, {{"before", w.u64, 0}, {"to", btf__add_ptr(w.raw(), ops), 8}});
+  btf__add_func(w.raw(), "bpf_arena_alloc_pages", BTF_FUNC_GLOBAL, btf__add_func_proto(w.raw(), w.pointer));
   s.add("btf", 24, {{"data", w.pointer, 0}, {"data_size", w.u32, 8}, {"base_btf", w.pointer, 16}});
 }
 
@@ -115,7 +131,12 @@ void add_bpf_types(TypeWriter& w) {
 
 KernelSpec bpf_spec(KernelSpec spec) {
   spec.add_types = add_bpf_types;
-  spec.symbols = {{"map_idr", 0x100, 'd'}, {"prog_idr", 0x200, 'd'}};
+  spec.symbols = {{"map_idr", 0x100, 'd'},
+                  {"prog_idr", 0x200, 'd'},
+                  {"__bpf_call_base", 0x300, 'T'},
+                  {"__htab_map_lookup_elem", 0x340, 'T'},
+                  {"bpf_task_storage_get", 0x380, 'T'},
+                  {"bpf_get_prandom_u32", 0x3c0, 'T'}};
   return spec;
 }
 
@@ -167,6 +188,17 @@ Kva BpfGuest::add_program(std::uint32_t id, std::uint32_t type, const std::strin
   for (std::size_t i = 0; i < used_maps.size(); ++i) guest.put(maps + 8 * i, used_maps[i].value);
   insert("prog_idr", id, program.value);
   return program;
+}
+
+void BpfGuest::set_code(Kva program, Kva btf, std::span<const std::uint64_t> code, std::span<const std::uint32_t> functions) {
+  const Kva aux(word(program + offset("bpf_prog.aux")));
+  put_pointer(aux, "bpf_prog_aux.btf", btf);
+  const Kva table = guest.allocate(4 * functions.size());
+  put_pointer(aux, "bpf_prog_aux.func_info", table);
+  guest.put(aux + offset("bpf_prog_aux.func_info_cnt"), static_cast<std::uint32_t>(functions.size() / 2));
+  guest.write(table, std::as_bytes(functions));
+  guest.put(program + offset("bpf_prog.len"), static_cast<std::uint32_t>(code.size()));
+  guest.write(program + offset("bpf_prog.insnsi"), std::as_bytes(code));
 }
 
 Kva BpfGuest::add_buckets(Kva map, std::uint32_t count) {

@@ -36,6 +36,9 @@ class BpfGuest {
   Kva add_map(std::uint32_t id, const MapSpec& spec);
   Kva add_program(std::uint32_t id, std::uint32_t type, const std::string& name, const std::vector<Kva>& used_maps = {});
 
+  // Its instructions, less than a page of them, and of each function the first one and its BTF_KIND_FUNC.
+  void set_code(Kva program, Kva btf, std::span<const std::uint64_t> code, std::span<const std::uint32_t> functions);
+
   // Puts a pointer into the IDR at that symbol, below 64^3.
   void insert(const std::string& idr, std::uint32_t id, std::uint64_t pointer);
 
