@@ -134,7 +134,7 @@ std::vector<std::string> OuterRun::inner_arguments() const {
                                    "--out",
                                    folder_.path()};
   if (!plan_.scheduler_file.empty()) args.insert(args.end(), {"--inside-scheduler", "/floe/scheduler"});
-  if (!plan_.scenario.steps.empty()) args.insert(args.begin() + 2, "/floe/scenario.json");
+  if (!plan_.scenario.steps.empty()) args.insert(args.begin() + 2, {"/floe/scenario.json", "--inside-scenario", plan_.options.scenario});
   if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
   if (o.progress) args.push_back("--inside-progress");

@@ -91,6 +91,7 @@ Prepared prepare(RunOptions options) {
     auto scenario = freeze::scenario::read_scenario(options.scenario);
     if (!scenario) return usage(scenario.error());
     plan.scenario = std::move(*scenario);
+    if (options.inside) plan.scenario.file = options.inside->scenario;
     if (!options.duration_given) options.duration = longest(plan.scenario);
   }
   auto initrd = make_initrd(options, plan.scenario);

@@ -75,6 +75,7 @@ constexpr std::string_view kFlags[] = {"--kernel",
                                        "--inside-kernel",
                                        "--inside-progress",
                                        "--inside-retries",
+                                       "--inside-scenario",
                                        "--inside-scheduler"};
 
 bool is_flag(std::string_view word) {
@@ -135,6 +136,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
   app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
   app.add_option_function<std::string>("--inside-scheduler", [inside](const std::string& path) { inside().scheduler = path; })->group("");
+  app.add_option_function<std::string>("--inside-scenario", [inside](const std::string& path) { inside().scenario = path; })->group("");
   app.add_flag("--inside-progress", options.progress)->group("");
   app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
 }

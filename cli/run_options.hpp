@@ -23,6 +23,7 @@ struct InsideOptions {
   std::string initrd;     // packed already: used as it is
   std::string kernel;     // its path outside
   std::string scheduler;  // the scheduler's executable; empty: none
+  std::string scenario;   // its path outside
   unsigned retries = 0;   // outer machines that died before this one
 };
 

@@ -40,8 +40,7 @@ class Coordinator(floe.Case):
             {"do": "assert", "value": {"report": "b", "path": "scx_sched_state.ops_name"}, "is": "==", "to": "floe_fair"},
             {"do": "read", "as": "now", "mode": "cold", "symbol": "jiffies"},
         ]
-        self.folder.mkdir(parents=True)
-        scenario = self.folder.with_suffix(".json")
+        scenario = self.folder.parent / f"{self.folder.name}.json"
         scenario.write_text(json.dumps({"steps": steps}))
         run = self.floe(scenario, "--kernel", floe.kernel("7."), *self.MACHINE)
         self.assertEqual(run.code, 0, run.reason)
@@ -60,8 +59,9 @@ class Coordinator(floe.Case):
         refused = "floe-guest watch no_such_symbol && exit 8; floe-guest read jiffies || exit 7"
         # From 12 s on its wait is a long one; the run ends before its 24 s are over.
         command = f"sleep 15 & end=$!; {floe.WORKERS} 60 stallme:sleep & {asks}; {refused}; echo asked; wait $end"
-        process = self.start("--kernel", floe.kernel("7."), *self.MACHINE, "--duration", "90s", "--add", floe.WORKERS, "--add", "/bin/sleep",
-                             "--scheduler", *stall(24000), "--", "/bin/sh", "-c", command)
+        programs = ("--add", floe.WORKERS, "--add", "/bin/sleep")
+        machine = ("--kernel", floe.kernel("7."), *self.MACHINE, "--duration", "90s")
+        process = self.start(*machine, *programs, "--scheduler", *stall(24000), "--", "/bin/sh", "-c", command)
         workload = self.folder / "workload.log"
         self.wait_for(lambda: workload.exists() and "asked" in workload.read_text(), 240, "the guest's last question")
         for name in ("op", "op"):  # the second replaces the first

@@ -1,4 +1,4 @@
-"""The whole table of tasks, and the counters that only grow, as a snapshot shows them and as the guest's own /proc does before and after it.
+"""The whole table of tasks, and the counters that only grow, as a snapshot shows them and as the guest's own /proc does around it.
 
 What is the same in both reports must be the same in the snapshot. What grows must lie between the two. What /proc computes is computed here
 from what the kernel keeps, as it does it.
@@ -145,7 +145,8 @@ class Report:
                 self.threads[int(pid)].add_sched(pairs(text))
         elif word == "END":
             # One that went while its files were read is no thread of this report.
-            self.threads = {pid: thread for pid, thread in self.threads.items() if "sum_exec_runtime" in thread.grows and "tgid" in thread.same}
+            whole = [pid for pid, thread in self.threads.items() if "sum_exec_runtime" in thread.grows and "tgid" in thread.same]
+            self.threads = {pid: self.threads[pid] for pid in whole}
             self.whole = True
 
 
