@@ -1,5 +1,6 @@
 """The failure dump of one instant is the same from every memory of it: the frozen guest, the ring's snapshot after the guest went on, the
-snapshot as a file, and a core made of that, which tells without the scheduler's executable, too, what that keeps in integers. Key by key, in
+snapshot as a file, and a core made of that, which tells without the scheduler's executable, too, what that keeps in integers.
+Key by key, in
 order, bit by bit, but for what says where and when the bytes were read."""
 
 import json
