@@ -226,6 +226,29 @@ void LinkServer::append(std::span<const std::byte> payload) {
   folder_.append(name, bytes);
 }
 
+// What cannot be written is told; without their page file the snapshots would be useless.
+void LinkServer::begin(std::string name) {
+  file_.reset();
+  if (!valid_name(name) || (no_pages_ && name.starts_with(std::string(artefact::kSnapshots) + "/"))) return;
+  name_ = std::move(name);
+  file_ = folder_.sink("");
+  if (const auto begun = file_->begin(name_); !begun) give_up(begun.error());
+}
+
+void LinkServer::commit() {
+  if (!file_) return;
+  if (const auto committed = file_->commit(); !committed) return give_up(committed.error());
+  if (name_ == artefact::kManifest) manifest_written_ = true;
+  file_.reset();
+}
+
+void LinkServer::give_up(const Error& error) {
+  folder_.note_error(error.message);
+  if (name_ == std::string(artefact::kSnapshots) + "/" + freeze::kPageFileName) no_pages_ = true;
+  file_->abandon();
+  file_.reset();
+}
+
 void LinkServer::handle(const wire::Frame& frame) {
   const auto* text = reinterpret_cast<const char*>(frame.payload.data());
   switch (frame.type) {
@@ -238,18 +261,15 @@ void LinkServer::handle(const wire::Frame& frame) {
     case kAppend:
       append(frame.payload);
       break;
-    case kBegin: {
-      const std::string name(text, frame.payload.size());
-      file_ = folder_.sink("");
-      if (!valid_name(name) || !file_->begin(name)) file_.reset();
+    case kBegin:
+      begin(std::string(text, frame.payload.size()));
       break;
-    }
     case kData:
-      if (file_ && !file_->append(frame.payload)) file_.reset();
+      if (!file_) break;
+      if (const auto appended = file_->append(frame.payload); !appended) give_up(appended.error());
       break;
     case kCommit:
-      if (file_ && !file_->commit()) file_->abandon();
-      file_.reset();
+      commit();
       break;
     case kAbandon:
       if (file_) file_->abandon();

@@ -86,11 +86,15 @@ class LinkServer {
   // The guest's console showed an oops whose EFLAGS has bits above 21 (ID): no CPU can have had them.
   bool impossible_flags() const { return impossible_flags_; }
   const std::optional<Verdict>& verdict() const { return verdict_; }
+  bool manifest_written() const { return manifest_written_; }
   const vmm::wire::Decoder::Stats& stats() const { return decoder_.stats(); }
 
  private:
   void handle(const vmm::wire::Frame& frame);
   void append(std::span<const std::byte> payload);
+  void begin(std::string name);
+  void commit();
+  void give_up(const Error& error);
   engine::task<> send(std::uint32_t type, std::vector<std::byte> payload);
 
   int fd_;
@@ -98,6 +102,9 @@ class LinkServer {
   vmm::wire::Decoder decoder_;
   vmm::wire::Encoder encoder_;
   std::unique_ptr<freeze::FileSink> file_;
+  std::string name_;
+  bool no_pages_ = false;  // the page file could not be written
+  bool manifest_written_ = false;
   bool ready_ = false;
   bool hello_ = false;
   bool impossible_flags_ = false;

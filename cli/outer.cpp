@@ -338,7 +338,7 @@ engine::task<Verdict> OuterRun::run() {
     if (!started) co_return Verdict{Exit::kHostCannot, started.error().message};
     const auto travelled = co_await travel(trip);
     if (travelled.is_error()) co_return Verdict{Exit::kBug, travelled.error().message};
-    manifest_written_ = trip.link->verdict().has_value();
+    manifest_written_ = trip.link->verdict().has_value() && trip.link->manifest_written();
     if (trip.link->verdict()) {
       // An oops that no real CPU could have had says nothing about the guest: once more, with the evidence kept.
       const bool emulators_fault = trip.link->verdict()->code == Exit::kGuestPanic && trip.link->impossible_flags() && !trip.link->hello();

@@ -248,6 +248,8 @@ engine::task<Verdict> run_outside(const RunPlan& plan, const HostFacts& host, Ru
   watchers.spawn(askers.serve(), "control socket");
   auto verdict = co_await outer.run();
   Verdict result = verdict ? *verdict : Verdict{Exit::kBug, verdict.is_error() ? verdict.error().message : "cancelled"};
+  // The manifest, which comes from inside, cannot know of them.
+  for (const std::string& error : folder.errors()) folder.print(RunFolder::Stream::kErr, "floe: not written: " + error + "\n");
   if (!outer.manifest_written()) {
     RunReport report = report_of(plan);
     report.verdict = result;

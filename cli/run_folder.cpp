@@ -22,9 +22,13 @@ class LocalSink final : public freeze::FileSink {
 
   Result<> begin(std::string_view name) override {
     const std::filesystem::path path = std::filesystem::path(folder_) / name;
-    std::error_code error;
-    std::filesystem::create_directories(path.parent_path(), error);
-    if (error) return fail_errno(error.value(), "creating " + path.parent_path().string());
+    // Made once: a folder that vanishes takes what belongs together with it, and half of it does not come back.
+    if (const auto parent = path.parent_path(); parent != made_) {
+      std::error_code error;
+      std::filesystem::create_directories(parent, error);
+      if (error) return fail_errno(error.value(), "creating " + parent.string());
+      made_ = parent;
+    }
     auto file = AtomicFile::create(path.string());
     if (!file) return fail(std::move(file.error()));
     file_.emplace(std::move(*file));
@@ -40,6 +44,7 @@ class LocalSink final : public freeze::FileSink {
 
  private:
   std::string folder_;
+  std::filesystem::path made_;
   std::optional<AtomicFile> file_;
 };
 
@@ -122,6 +127,7 @@ Result<std::unique_ptr<LocalFolder>> LocalFolder::create(const std::string& path
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) return fail(Error(error.value(), "--out " + path + ": " + error.message()));
+  remove_leftovers(path);
   if (!std::filesystem::is_empty(path, error) || error)
     return fail(Error(EEXIST, "--out " + path + (error ? ": " + error.message() : ": the folder is not empty; give a new one")));
   const auto absolute = std::filesystem::absolute(path, error);
@@ -174,6 +180,7 @@ std::string default_out_path() {
   char stamp[32];
   std::strftime(stamp, sizeof stamp, "run/%Y-%m-%d-%H%M%S", &local);
   std::string path = stamp;
+  remove_leftovers("run");
   std::error_code error;
   for (int n = 2; std::filesystem::exists(path, error) && n < 1000; ++n) path = std::string(stamp) + "-" + std::to_string(n);
   return path;

@@ -67,6 +67,7 @@ class RunFolder {
 
   virtual const std::string& path() const = 0;  // as the user knows it
   std::vector<std::string> errors() const;
+  void note_error(std::string text);
 
  protected:
   struct Item {
@@ -76,7 +77,6 @@ class RunFolder {
   };
   virtual engine::task<> write(Item item) = 0;
   virtual Result<> set_aside(const std::string& subfolder);
-  void note_error(std::string text);
 
  private:
   void post(Item item);
@@ -89,7 +89,8 @@ class RunFolder {
 
 class LocalFolder final : public RunFolder {
  public:
-  // Makes the folder. Errors: it exists and is not empty, or cannot be made.
+  // Makes the folder, or takes an empty one; what a killed run left in it half-written is removed first. Errors: it exists and is not
+  // empty, or cannot be made.
   static Result<std::unique_ptr<LocalFolder>> create(const std::string& path);
 
   std::unique_ptr<freeze::FileSink> sink(const std::string& subfolder) override;
@@ -105,7 +106,7 @@ class LocalFolder final : public RunFolder {
   std::map<std::string, UniqueFd> logs_;
 };
 
-// run/2026-11-21-142233, made unique by a number where taken.
+// run/2026-11-21-142233, made unique by a number where taken. Removes what killed runs left half-written in run/.
 std::string default_out_path();
 
 }  // namespace floe::cli

@@ -5,6 +5,7 @@
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 
+#include "base/atomic_file.hpp"
 #include "base/file.hpp"
 
 using namespace floe;
@@ -124,9 +125,42 @@ BOOST_AUTO_TEST_CASE(files_logs_and_the_verdict_arrive_and_nothing_else_does) {
   }
   BOOST_TEST(read_text(path + "/console.log").value() == "one\ntwo\n");
   BOOST_TEST(read_text(path + "/snapshots/a.floesnap").value() == "whole");
-  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap"));       // never completed: absent
-  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap.part"));  // and no rest of it
+  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap"));           // never completed: absent
+  BOOST_TEST(!std::filesystem::exists(path + "/snapshots/b.floesnap.floepart"));  // and no rest of it
   BOOST_TEST(!std::filesystem::exists(std::filesystem::path(path).parent_path() / "escape.log"));
+  folder->reset();
+  std::filesystem::remove_all(path);
+}
+
+// A disk that is full, for example. One file stands where the folder of the snapshots would.
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_written_out_here_is_told_and_costs_the_snapshots_not_the_manifest) {
+  auto loop = engine::loop::create();
+  BOOST_REQUIRE(loop.has_value());
+  const std::string path = fresh_folder("refused");
+  auto folder = LocalFolder::create(path);
+  BOOST_REQUIRE(folder.has_value());
+  BOOST_REQUIRE(write_file(path + "/snapshots", as_bytes("in the way")).has_value());
+  int pair[2];
+  BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  const UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  std::vector<std::byte> stream;
+  wire::Encoder encoder;
+  for (const char* name : {"snapshots/pages.floepages", "snapshots/000001.floesnap", "manifest.json"}) {
+    BOOST_REQUIRE(encoder.encode(cli::link::kBegin, as_bytes(name), stream));
+    BOOST_REQUIRE(encoder.encode(cli::link::kData, as_bytes("{}"), stream));
+    BOOST_REQUIRE(encoder.encode(cli::link::kCommit, {}, stream));
+  }
+  BOOST_REQUIRE(write_fully(theirs.get(), stream, "the link").has_value());
+  theirs.reset();
+  {
+    cli::link::LinkServer server(ours.get(), **folder);
+    BOOST_TEST((*loop)->run(serve_and_close(server, **folder)).has_value());
+    BOOST_TEST(server.manifest_written());
+  }
+  BOOST_REQUIRE((*folder)->errors().size() == 1u);
+  BOOST_TEST((*folder)->errors()[0].find("snapshots") != std::string::npos);
+  BOOST_TEST(read_text(path + "/manifest.json").value() == "{}");
   folder->reset();
   std::filesystem::remove_all(path);
 }
