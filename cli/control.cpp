@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <cerrno>
@@ -16,6 +17,8 @@
 
 namespace floe::cli {
 namespace {
+
+constexpr const char* kEnding = "the run is ending";
 
 sockaddr_un address_in(int folder) {
   sockaddr_un address{};
@@ -33,10 +36,31 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
+// At once where there is room, as there is for whoever reads its answers: so one that is due when the server stops is sent, too.
 engine::task<> send_line(int fd, std::string line) {
   line += '\n';
-  const auto sent = co_await engine::write_all(fd, as_bytes(line));
+  const auto put = ::send(fd, line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (put < 0 && errno != EAGAIN && errno != EINTR) co_return Error(errno, "sending an answer");
+  const auto rest = as_bytes(line).subspan(put < 0 ? 0 : static_cast<std::size_t>(put));
+  if (rest.empty()) co_return engine::ok;
+  const auto sent = co_await engine::write_all(fd, rest);
   if (!sent) co_return sent.failure();
+  co_return engine::ok;
+}
+
+// At the server's end: nothing can be asked any more, and what was is refused.
+engine::task<> refuse_rest(int fd, std::string heard) {
+  ::shutdown(fd, SHUT_RD);
+  std::array<char, 1024> buffer;
+  for (ssize_t got = 1; got > 0;) {
+    got = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got > 0) heard.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  for (auto lines = std::count(heard.begin(), heard.end(), '\n'); lines > 0; --lines) {
+    auto refusing = send_line(fd, refusal(kEnding));
+    const auto sent = co_await std::move(refusing);
+    if (!sent) break;
+  }
   co_return engine::ok;
 }
 
@@ -46,13 +70,19 @@ engine::task<> converse(UniqueFd connection, RequestHandler handler) {
   std::array<std::byte, 1024> buffer;
   for (;;) {
     const auto got = co_await engine::recv(connection.get(), buffer);
+    if (got.is_cancelled()) {
+      auto refusing = refuse_rest(connection.get(), std::move(heard));
+      const auto refused = co_await std::move(refusing);
+      (void)refused;
+      break;
+    }
     if (!got || *got == 0) break;
     heard.append(reinterpret_cast<const char*>(buffer.data()), *got);
     for (auto end = heard.find('\n'); end != heard.npos; end = heard.find('\n')) {
       auto asking = handler(heard.substr(0, end));
       heard.erase(0, end + 1);
       auto answer = co_await engine::shielded(std::move(asking));
-      auto answering = send_line(connection.get(), answer ? std::move(*answer) : refusal("the run is ending"));
+      auto answering = send_line(connection.get(), answer ? std::move(*answer) : refusal(kEnding));
       const auto sent = co_await std::move(answering);
       if (!sent) co_return engine::ok;
     }
@@ -102,7 +132,13 @@ engine::task<> ControlServer::serve(RequestHandler handler) {
       if (!rested) break;
       continue;
     }
-    if (connections.running() < kMostConnections) connections.spawn(converse(std::move(*accepted), handler), "control connection");
+    if (connections.running() < kMostConnections) {
+      connections.spawn(converse(std::move(*accepted), handler), "control connection");
+      continue;
+    }
+    auto refusing = send_line(accepted->get(), refusal("too many ask at once: try again"));
+    const auto refused = co_await std::move(refusing);
+    (void)refused;
   }
   connections.request_stop();
   const auto joined = co_await connections.join();

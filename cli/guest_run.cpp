@@ -440,14 +440,23 @@ void GuestRun::watch_live() {
 
 engine::task<std::string> GuestRun::answer(std::string request) {
   if (phase_ != Phase::kRunning) co_return refusal(phase_ == Phase::kBooting ? "the guest has not said hello yet" : "the run is ending");
+  const auto asker = std::make_shared<engine::mailbox<std::string>>();
+  orders_->spawn(serve_operator(std::move(request), asker), "the operator's request");
+  auto answer = co_await asker->receive();
+  co_return std::move(answer);
+}
+
+// One of the orders, so that the run does not end, and its manifest does not count them, before it is answered.
+engine::task<> GuestRun::serve_operator(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker) {
   auto asking = on_demand_->answer(std::move(request));
   auto answer = co_await std::move(asking);
-  co_return std::move(answer);
+  asker->post(answer ? std::move(*answer) : refusal("the run is ending"));
+  co_return engine::ok;
 }
 
 // The guest asks: it gets an answer, unless it asked what nobody can read.
 void GuestRun::serve_guest(const wire::Frame& frame) {
-  if (phase_ != Phase::kRunning) return;
+  if (phase_ != Phase::kRunning) return refuse_guest(frame);
   if (frame.type == wire::kSnapshotRequest) {
     if (auto request = wire::decode_snapshot_request(frame.payload)) {
       orders_->spawn(serve_snapshot(std::move(*request)), "the guest's snapshot");
@@ -458,6 +467,22 @@ void GuestRun::serve_guest(const wire::Frame& frame) {
     return;
   }
   ++report_.wire_unknown_frames;
+}
+
+// While the guest is asked to stop, what runs in it may still ask.
+void GuestRun::refuse_guest(const wire::Frame& frame) {
+  constexpr const char* kWhy = "the run is ending";
+  if (phase_ != Phase::kStopping) return;
+  if (frame.type == wire::kSnapshotRequest) {
+    const auto request = wire::decode_snapshot_request(frame.payload);
+    wire::SnapshotReply reply;
+    reply.status = wire::SnapshotReply::kError;
+    reply.reason = kWhy;
+    if (request) reply.id = request->id;
+    if (request) send(wire::kSnapshotReply, encode(reply));
+  } else if (const auto request = wire::decode_kernel_op_request(frame.payload)) {
+    send(wire::kKernelOpReply, encode(freeze::refuse(*request, kWhy)));
+  }
 }
 
 engine::task<> GuestRun::serve_snapshot(wire::SnapshotRequest request) {

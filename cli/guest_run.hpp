@@ -102,6 +102,8 @@ class GuestRun {
   engine::task<> watched_snapshot(std::string symbol);
   void watch_live();
   void serve_guest(const vmm::wire::Frame& frame);
+  void refuse_guest(const vmm::wire::Frame& frame);
+  engine::task<> serve_operator(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker);
   engine::task<> serve_snapshot(vmm::wire::SnapshotRequest request);
   engine::task<> serve_kernel_op(vmm::wire::KernelOpRequest request);
   engine::task<> play_scenario();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +20,7 @@ namespace wire = vmm::wire;
 
 constexpr std::size_t kMostFileFrame = 1u << 20;
 constexpr std::size_t kMostName = 256;
+constexpr auto kTakenLimit = std::chrono::seconds(20);
 constexpr auto kAnswerLimit = std::chrono::seconds(50);  // less than whoever asks at the socket waits
 
 class LinkSink final : public freeze::FileSink {
@@ -110,7 +112,21 @@ Result<> LinkFolder::send_verdict(const Verdict& verdict) {
   wire::Writer writer(payload);
   writer.u32(static_cast<std::uint32_t>(verdict.code));
   writer.string(verdict.reason);
-  return send(kVerdict, payload);
+  const auto sent = send(kVerdict, payload);
+  if (!sent) return sent;
+  wire::Decoder decoder;
+  std::array<std::byte, 512> buffer;
+  const auto until = std::chrono::steady_clock::now() + kTakenLimit;
+  while (std::chrono::steady_clock::now() < until) {
+    pollfd wait{port_.get(), POLLIN, 0};
+    ::poll(&wait, 1, 1000);
+    const auto got = ::read(port_.get(), buffer.data(), buffer.size());
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) break;
+    if (got > 0) decoder.feed(std::span(buffer).first(static_cast<std::size_t>(got)));
+    while (const auto frame = decoder.next())
+      if (frame->type == kVerdictTaken) return {};
+  }
+  return fail("the host outside did not say that it has the verdict");
 }
 
 engine::task<> LinkFolder::write(Item item) {
@@ -165,15 +181,16 @@ engine::task<> LinkFolder::answer(std::uint32_t id, std::string request, Request
 
 engine::task<> LinkServer::serve() {
   std::vector<std::byte> buffer(256u << 10);
+  engine::outcome<> ended;
   for (;;) {
     const auto got = co_await engine::recv(fd_, buffer);
-    if (!got) co_return got.failure();
-    if (*got == 0) break;
+    if (!got) ended = got.failure();
+    if (!got || *got == 0) break;
     decoder_.feed(std::span(buffer).first(*got));
     while (const auto frame = decoder_.next()) handle(*frame);
   }
   for (const auto& [id, answer] : *asked_) answer->post(refusal("the run has ended"));
-  co_return engine::ok;
+  co_return std::move(ended);
 }
 
 engine::task<> LinkServer::send(std::uint32_t type, std::vector<std::byte> payload) {
@@ -205,6 +222,10 @@ engine::task<std::string> LinkServer::ask(std::string request) {
   asked->emplace(id, answer);
   auto sending = send(kRequest, std::move(payload));
   const auto sent = co_await std::move(sending);
+  if (!sent) {
+    asked->erase(id);
+    co_return refusal("the run has ended");
+  }
   const auto receive = [](std::shared_ptr<engine::mailbox<std::string>> from) -> engine::task<std::string> {
     auto got = co_await from->receive();
     co_return std::move(got);
@@ -212,7 +233,7 @@ engine::task<std::string> LinkServer::ask(std::string request) {
   auto receiving = receive(answer);
   auto got = co_await engine::with_timeout(std::move(receiving), kAnswerLimit);
   asked->erase(id);
-  if (!sent || !got) co_return refusal("the run inside the outer machine did not answer");
+  if (!got) co_return refusal("the run inside the outer machine did not answer");
   co_return std::move(*got);
 }
 
@@ -294,6 +315,9 @@ void LinkServer::handle(const wire::Frame& frame) {
       verdict.code = static_cast<Exit>(reader.u32());
       verdict.reason = reader.string(65535);
       if (reader.ok()) verdict_ = std::move(verdict);
+      // The other end may be gone already, and does not wait for long.
+      std::vector<std::byte> taken;
+      if (verdict_ && encoder_.encode(kVerdictTaken, {}, taken)) (void)::send(fd_, taken.data(), taken.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       break;
     }
     default:

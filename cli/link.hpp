@@ -34,8 +34,9 @@ inline constexpr std::uint32_t kStderr = vmm::wire::tag("LERR");
 inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, reason
 inline constexpr std::uint32_t kAnswer = vmm::wire::tag("LANS");   // u32 id, text: of a request
 // Outer to inner.
-inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");   // u32: SIGINT or SIGTERM
-inline constexpr std::uint32_t kRequest = vmm::wire::tag("LREQ");  // u32 id, text: a line of the control socket
+inline constexpr std::uint32_t kVerdictTaken = vmm::wire::tag("LTAK");  // everything has arrived: the machine may go
+inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");        // u32: SIGINT or SIGTERM
+inline constexpr std::uint32_t kRequest = vmm::wire::tag("LREQ");       // u32 id, text: a line of the control socket
 
 // A file of a run's folder, as it may be named over the link: no way out of the folder.
 bool valid_name(std::string_view name);
@@ -55,6 +56,7 @@ class LinkFolder final : public RunFolder {
 
   // Any thread: blocks while the outer side is slow.
   Result<> send(std::uint32_t type, std::span<const std::byte> payload);
+  // The last of all. Waits until it has arrived: what the outer machine still holds when it powers off is lost. Blocks, for a bounded time.
   Result<> send_verdict(const Verdict& verdict);
 
  private:

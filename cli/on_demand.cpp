@@ -53,24 +53,24 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
   if (!answer->capture) co_return std::move(made);
   const freeze::Take& take = answer->capture->take;
   made.pause_us = take.meta.pause_us;
-  std::string json;
+  std::shared_ptr<const std::string> file;
   if (answer->capture->degraded()) {
-    json = freeze::dump::to_json(freeze::dump::degraded_report(take, made.reason));
+    file = std::make_shared<const std::string>(freeze::dump::to_json(freeze::dump::degraded_report(take, made.reason)) + "\n");
   } else if (answer->taken()) {
     made.sequence = take.meta.sequence;
-    auto report = co_await series_.report_of(answer->capture->view);
-    if (report.is_cancelled()) co_return report.failure();
-    if (report) {
-      made.report = *report;
-      json = freeze::dump::to_json(*made.report);
+    auto rendered = co_await series_.render(answer->capture->view);
+    if (rendered.is_cancelled()) co_return rendered.failure();
+    if (rendered) {  // one for all whom this freeze answered; each has its file
+      made.report = (*rendered)->report;
+      file = {*rendered, &(*rendered)->file};
     } else {
-      made.reason = "no report: " + report.error().message;
+      made.reason = "no report: " + rendered.error().message;
     }
   }
   if (answer->taken() || answer->capture->degraded()) keep(made);
-  if (json.empty()) co_return std::move(made);
+  if (!file) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
-  const auto written = co_await series_.write(made.file, json + "\n");
+  const auto written = co_await series_.write(made.file, file);
   if (written.is_cancelled()) co_return written.failure();
   if (!written) made.reason = written.error().message;
   made.ok = made.report && written;

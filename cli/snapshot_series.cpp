@@ -275,12 +275,20 @@ freeze::dump::DumpSource SnapshotSeries::dump_source() {
   return source;
 }
 
-engine::task<std::shared_ptr<const freeze::dump::Report>> SnapshotSeries::report_of(std::shared_ptr<const freeze::SnapshotView> view) {
-  using Shared = std::shared_ptr<const freeze::dump::Report>;
+// Those whom one freeze answered ask one after the other: the worker comes to the last of them before the first lets go of what it got.
+engine::task<std::shared_ptr<const Rendered>> SnapshotSeries::render(std::shared_ptr<const freeze::SnapshotView> view) {
+  using Shared = std::shared_ptr<const Rendered>;
   const auto work = [this, view]() -> Result<Shared> {
+    const std::uint64_t sequence = view->meta().sequence;
+    if (Shared there = rendered_.lock(); there && rendered_sequence_ == sequence) return there;
     auto made = freeze::dump::report_of(*view, dump_source());
     if (!made) return fail(std::move(made.error()));
-    return std::make_shared<const freeze::dump::Report>(std::move(*made));
+    auto report = std::make_shared<const freeze::dump::Report>(std::move(*made));
+    std::string file = freeze::dump::to_json(*report) + "\n";
+    const auto rendered = std::make_shared<const Rendered>(Rendered{std::move(report), std::move(file)});
+    rendered_ = rendered;
+    rendered_sequence_ = sequence;
+    return rendered;
   };
   auto done = co_await walk_pool_.run(work);
   co_return std::move(done);
@@ -301,8 +309,8 @@ engine::task<> SnapshotSeries::with_tables(const freeze::LiveMemory& live, std::
   co_return engine::ok;
 }
 
-engine::task<> SnapshotSeries::write(std::string name, std::string text) {
-  const auto work = [this, &name, &text] { return folder_.write_whole(name, as_bytes(text)); };
+engine::task<> SnapshotSeries::write(std::string name, std::shared_ptr<const std::string> text) {
+  const auto work = [this, &name, &text] { return folder_.write_whole(name, as_bytes(*text)); };
   const auto done = co_await walk_pool_.run(work);
   if (!done) co_return done.failure();
   co_return engine::ok;

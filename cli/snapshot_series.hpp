@@ -28,6 +28,12 @@
 
 namespace floe::cli {
 
+// The failure dump of one snapshot, and the same as its file.
+struct Rendered {
+  std::shared_ptr<const freeze::dump::Report> report;
+  std::string file;
+};
+
 class SnapshotSeries {
  public:
   // `scheduler_file`: the scheduler's executable, for the dumps; may be empty. It outlives the series, as all else does.
@@ -51,13 +57,14 @@ class SnapshotSeries {
 
   // One snapshot as soon as possible, beside the beat: something is happening to the guest now.
   engine::task<> hurry(freeze::Cause cause);
-  // The failure dump of a snapshot, on a worker thread. Error: no kernel in it.
-  engine::task<std::shared_ptr<const freeze::dump::Report>> report_of(std::shared_ptr<const freeze::SnapshotView> view);
+  // The failure dump of a snapshot, on a worker thread: made once for all who ask for that snapshot at the same time. Error: no kernel in
+  // it.
+  engine::task<std::shared_ptr<const Rendered>> render(std::shared_ptr<const freeze::SnapshotView> view);
   // Calls `use` on the worker that walks, with the tables of the guest's kernel: those of the last walk, or else, read from `live`, its
   // own. Error: there is no kernel to be read yet.
   engine::task<> with_tables(const freeze::LiveMemory& live, std::function<void(const walkers::Kernel&)> use);
   // A whole file of the run's folder, written by a worker.
-  engine::task<> write(std::string name, std::string text);
+  engine::task<> write(std::string name, std::shared_ptr<const std::string> text);
 
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
@@ -124,6 +131,8 @@ class SnapshotSeries {
   bool explained_ = false;
   freeze::FailureCapture failure_;
   std::optional<walkers::bpf::CastAnalysis> casts_;  // of the scheduler's file, once somebody wanted a dump; used on the walk worker
+  std::weak_ptr<const Rendered> rendered_;           // the last one that somebody asked for, while it is in use; used on the walk worker
+  std::uint64_t rendered_sequence_ = 0;
   std::string stuck_;
   bool refusal_told_ = false;
   std::string ring_too_small_;
