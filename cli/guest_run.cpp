@@ -80,6 +80,7 @@ engine::task<> GuestRun::run() {
   report_.phase = "booting";
   const auto conducted = co_await conduct();
   if (conducted.is_error()) conclude({Exit::kBug, conducted.error().message});
+  captures_->end();
   vm_->stop();
   take_output(kLastRounds);
   std::vector<std::byte> rest;
@@ -135,13 +136,9 @@ Result<> GuestRun::start_machine() {
   auto series = SnapshotSeries::create(*vm_, *pc_, plan_.options, plan_.nested, plan_.scheduler_file, folder_);
   if (!series) return fail(std::move(series.error()));
   series_ = std::move(*series);
-  on_demand_ = std::make_unique<OnDemand>(*series_);
   vm_->set_give_up(give_up_);
-  series_->on_failure([this] {
-    Event event;
-    event.kind = Event::Kind::kSchedulerFailed;
-    events_.post(std::move(event));
-  });
+  series_->on_failure([this] { post(Event::Kind::kSchedulerFailed); });
+  start_captures();
   vm_->start([this](const vmm::VcpuEvent& what) {
     Event event;
     event.kind = Event::Kind::kVcpu;
@@ -150,6 +147,27 @@ Result<> GuestRun::start_machine() {
   });
   series_->count_vcpus();
   return {};
+}
+
+void GuestRun::start_captures() {
+  RunCaptures::Owner owner;
+  owner.send = [this](std::uint32_t type, std::span<const std::byte> payload) { return send(type, payload); };
+  owner.note = [this](std::string text) { note(std::move(text)); };
+  owner.tell = [this](const std::string& line) {
+    if (!plan_.options.quiet && !plan_.options.json) folder_.print(RunFolder::Stream::kErr, "floe: " + printable(line) + "\n");
+  };
+  owner.late_taken = [this] { post(Event::Kind::kLateTaken); };
+  owner.words_read = [this] { post(Event::Kind::kLastWords); };
+  owner.scenario_ended = [this] { post(Event::Kind::kScenarioEnded); };
+  const RunCaptures::Setting setting{plan_.nested, !plan_.options.scheduler.empty(), &plan_.scenario};
+  captures_ = std::make_unique<RunCaptures>(*vm_, *series_, setting, std::move(owner));
+}
+
+// Any thread.
+void GuestRun::post(Event::Kind kind) {
+  Event event;
+  event.kind = kind;
+  events_.post(std::move(event));
 }
 
 // Any thread. One event stands for any number of bytes.
@@ -165,9 +183,7 @@ void GuestRun::after(std::chrono::nanoseconds delay, Event::Kind kind) {
 engine::task<> GuestRun::alarm(std::chrono::nanoseconds delay, Event::Kind kind) {
   const auto slept = co_await engine::sleep_for(delay);
   if (!slept) co_return engine::ok;
-  Event event;
-  event.kind = kind;
-  events_.post(std::move(event));
+  post(kind);
   co_return engine::ok;
 }
 
@@ -274,12 +290,8 @@ void GuestRun::handle(const Event& event) {
       if (phase_ == Phase::kRunning) request_stop(scenario_left_over(), stop_grace());
       break;
     case Event::Kind::kScenarioEnded:
-      scenario_ended_ = true;
       if (phase_ != Phase::kRunning) break;
-      if (report_.scenario->passed())
-        request_stop({Exit::kPass, ""}, stop_grace());
-      else
-        request_stop({Exit::kCheckFailed, report_.scenario->reason}, stop_grace());
+      request_stop(captures_->scenario()->passed() ? Verdict{} : Verdict{Exit::kCheckFailed, captures_->scenario()->reason}, stop_grace());
       break;
     case Event::Kind::kStopTimeout:
       if (phase_ == Phase::kStopping) phase_ = Phase::kEnded;
@@ -294,7 +306,7 @@ void GuestRun::handle(const Event& event) {
         request_stop({Exit::kUsage, series_->ring_too_small()}, stop_grace());
       break;
     case Event::Kind::kSchedulerFailed:
-      if (phase_ == Phase::kRunning) orders_->spawn(last_words(), "last words");
+      captures_->last_words();
       break;
     case Event::Kind::kLastWords:
       if (phase_ == Phase::kRunning) request_stop({Exit::kPass, ""}, stop_grace());
@@ -358,7 +370,7 @@ void GuestRun::take_console(std::span<const std::byte> bytes) {
     const char c = static_cast<char>(b);
     if (c == '\n') {
       look_for_panic(console_line_);
-      look_for_scheduler(console_line_);
+      captures_->look_for_scheduler(console_line_);
       console_line_.clear();
     } else if (c != '\r' && console_line_.size() < kMostLineBytes) {
       console_line_ += c;
@@ -375,160 +387,16 @@ void GuestRun::look_for_panic(std::string_view line) {
   after(plan_.nested ? 5s : 2s, Event::Kind::kPanicTimeout);
 }
 
-// The kernel prints this while it throws a scheduler out, and forgets why soon after: the next tick may be too late.
-void GuestRun::look_for_scheduler(std::string_view line) {
-  if (line.find("sched_ext: BPF scheduler \"") == line.npos || std::exchange(late_hinted_, true)) return;
-  take_late();
-}
-
-void GuestRun::take_late() {
-  if (phase_ == Phase::kRunning) orders_->spawn(late_snapshot(), "late snapshot");
-}
-
-engine::task<> GuestRun::late_snapshot() {
-  const auto taken = co_await series_->hurry(freeze::Cause::kLate);
-  if (taken.is_error()) note("a late snapshot failed: " + taken.error().message);
-  Event event;
-  event.kind = Event::Kind::kLateTaken;
-  events_.post(std::move(event));
-  co_return engine::ok;
-}
-
-// The first snapshot of an end may come before the kernel has said why. What it says stays for some 100 ms, and in its log.
-engine::task<> GuestRun::last_words() {
-  for (const auto pause : {20ms, 200ms, 800ms}) {
-    if (series_->failure_explained()) break;
-    const auto slept = co_await engine::sleep_for(pause);
-    if (!slept) break;
-    const auto taken = co_await series_->hurry(freeze::Cause::kLate);
-    if (!taken) break;
-  }
-  Event event;
-  event.kind = Event::Kind::kLastWords;
-  events_.post(std::move(event));
-  co_return engine::ok;
-}
-
-// Somebody has waited for half of what the watchdog allows: the snapshot to compare the end with.
-engine::task<> GuestRun::early_snapshot() {
-  const auto taken = co_await series_->hurry(freeze::Cause::kEarly);
-  if (taken.is_error()) note("an early snapshot failed: " + taken.error().message);
-  co_return engine::ok;
-}
-
-engine::task<> GuestRun::watched_snapshot(std::string symbol) {
-  const auto made = co_await on_demand_->capture(freeze::Cause::kWatch, symbol);
-  if (made && !made->ok) note(fmt::format("the snapshot for {}: {}", printable(symbol), made->reason));
-  co_return engine::ok;
-}
-
-void GuestRun::watch_live() {
-  LiveWatch::Tell tell;
-  tell.failure = [this] {
-    late_hinted_ = true;
-    take_late();
-  };
-  tell.long_wait = [this] {
-    if (phase_ == Phase::kRunning) orders_->spawn(early_snapshot(), "early snapshot");
-  };
-  tell.fired = [this](const std::string& symbol) {
-    if (phase_ == Phase::kRunning) orders_->spawn(watched_snapshot(symbol), "watched snapshot");
-  };
-  live_ = std::make_unique<LiveWatch>(*vm_, *series_, plan_.nested, std::move(tell));
-  ticks_->spawn(live_->run(), "live watch");
-}
-
 engine::task<std::string> GuestRun::answer(std::string request) {
-  if (phase_ != Phase::kRunning) co_return refusal(phase_ == Phase::kBooting ? "the guest has not said hello yet" : "the run is ending");
-  const auto asker = std::make_shared<engine::mailbox<std::string>>();
-  orders_->spawn(serve_operator(std::move(request), asker), "the operator's request");
-  auto answer = co_await asker->receive();
-  co_return std::move(answer);
-}
-
-// One of the orders, so that the run does not end, and its manifest does not count them, before it is answered.
-engine::task<> GuestRun::serve_operator(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker) {
-  auto asking = on_demand_->answer(std::move(request));
+  if (!captures_) co_return refusal("the guest has not been started yet");
+  auto asking = captures_->answer(std::move(request));
   auto answer = co_await std::move(asking);
-  asker->post(answer ? std::move(*answer) : refusal("the run is ending"));
-  co_return engine::ok;
-}
-
-// The guest asks: it gets an answer, unless it asked what nobody can read.
-void GuestRun::serve_guest(const wire::Frame& frame) {
-  if (phase_ != Phase::kRunning) return refuse_guest(frame);
-  if (frame.type == wire::kSnapshotRequest) {
-    if (auto request = wire::decode_snapshot_request(frame.payload)) {
-      orders_->spawn(serve_snapshot(std::move(*request)), "the guest's snapshot");
-      return;
-    }
-  } else if (auto request = wire::decode_kernel_op_request(frame.payload)) {
-    orders_->spawn(serve_kernel_op(std::move(*request)), "the guest's kernel operation");
-    return;
-  }
-  ++report_.wire_unknown_frames;
-}
-
-// While the guest is asked to stop, what runs in it may still ask.
-void GuestRun::refuse_guest(const wire::Frame& frame) {
-  constexpr const char* kWhy = "the run is ending";
-  if (phase_ != Phase::kStopping) return;
-  if (frame.type == wire::kSnapshotRequest) {
-    const auto request = wire::decode_snapshot_request(frame.payload);
-    wire::SnapshotReply reply;
-    reply.status = wire::SnapshotReply::kError;
-    reply.reason = kWhy;
-    if (request) reply.id = request->id;
-    if (request) send(wire::kSnapshotReply, encode(reply));
-  } else if (const auto request = wire::decode_kernel_op_request(frame.payload)) {
-    send(wire::kKernelOpReply, encode(freeze::refuse(*request, kWhy)));
-  }
-}
-
-engine::task<> GuestRun::serve_snapshot(wire::SnapshotRequest request) {
-  wire::SnapshotReply reply;
-  reply.id = request.id;
-  std::string refused;
-  if (request.kind == wire::SnapshotRequest::kCapture) {
-    const auto made = co_await on_demand_->capture(freeze::Cause::kGuest, request.tag);
-    if (!made) refused = "the run is ending";
-    if (made && !made->ok) refused = made->reason;
-  } else if (request.kind == wire::SnapshotRequest::kWatch) {
-    const auto watched = co_await live_->watch(request.tag);
-    if (!watched) refused = watched.is_error() ? watched.error().message : "the run is ending";
-  } else {
-    refused = fmt::format("a request of kind {} is not known", request.kind);
-  }
-  reply.status = refused.empty() ? wire::SnapshotReply::kOk : wire::SnapshotReply::kError;
-  reply.reason = refused;
-  send(wire::kSnapshotReply, encode(reply));
-  co_return engine::ok;
-}
-
-engine::task<> GuestRun::serve_kernel_op(wire::KernelOpRequest request) {
-  auto done = co_await live_->kernel_op(request);
-  const auto reply = done ? std::move(*done) : freeze::refuse(request, "the run is ending");
-  send(wire::kKernelOpReply, encode(reply));
-  co_return engine::ok;
+  co_return std::move(answer);
 }
 
 bool GuestRun::send(std::uint32_t type, std::span<const std::byte> payload) {
   std::vector<std::byte> frame;
   return encoder_.encode(type, payload, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame);
-}
-
-engine::task<> GuestRun::play_scenario() {
-  const auto tell = [this](const std::string& line) {
-    if (!plan_.options.quiet && !plan_.options.json) folder_.print(RunFolder::Stream::kErr, "floe: " + printable(line) + "\n");
-  };
-  scenario_host_.emplace(guest_, !plan_.options.scheduler.empty(), RunScenarioHost::Run{*on_demand_, *live_, tell});
-  auto outcome = co_await freeze::scenario::run_scenario(plan_.scenario, *scenario_host_);
-  if (!outcome) co_return outcome.failure();  // the run ends for another reason
-  report_.scenario = std::move(*outcome);
-  Event event;
-  event.kind = Event::Kind::kScenarioEnded;
-  events_.post(std::move(event));
-  co_return engine::ok;
 }
 
 // What the kernel says of a scheduler's end tells more than how its process ended.
@@ -548,7 +416,7 @@ void GuestRun::take_wire(std::span<const std::byte> bytes) {
 }
 
 void GuestRun::handle_frame(const wire::Frame& frame) {
-  if (guest_.take(frame.type, frame.payload)) return;
+  if (captures_->take(frame)) return;
   switch (frame.type) {
     case wire::kHello:
       handle_hello(frame.payload);
@@ -575,10 +443,6 @@ void GuestRun::handle_frame(const wire::Frame& frame) {
     case wire::kSchedulerExit:
       handle_scheduler(frame.payload);
       break;
-    case wire::kSnapshotRequest:
-    case wire::kKernelOpRequest:
-      serve_guest(frame);
-      break;
     case wire::kBye:
     case wire::kLifecycle:
       break;
@@ -603,8 +467,7 @@ void GuestRun::handle_hello(std::span<const std::byte> payload) {
     folder_.print(RunFolder::Stream::kErr, fmt::format("floe: guest {} said hello after {:.1f} s\n", printable(report_.hello->release),
                                                        static_cast<double>(*report_.hello_ms) / 1e3));
   ticks_->spawn(keep_history(series_->tick()), "ticks");
-  watch_live();
-  if (!plan_.scenario.steps.empty()) ticks_->spawn(play_scenario(), "scenario");
+  captures_->begin(*ticks_, *orders_);
   after(plan_.options.duration, Event::Kind::kDurationOver);
   if (plan_.options.progress) after(1s, Event::Kind::kProgress);
 }
@@ -632,11 +495,11 @@ void GuestRun::handle_scheduler(std::span<const std::byte> payload) {
   conclude({Exit::kScheduler, fmt::format("the scheduler {} {}", plan_.options.scheduler.empty() ? "" : plan_.options.scheduler.front(),
                                           describe(*report_.scheduler_outcome))});
   stop_after_late_ = true;
-  take_late();
+  captures_->late();
 }
 
 Verdict GuestRun::scenario_left_over() const {
-  if (plan_.scenario.steps.empty() || scenario_ended_) return {Exit::kPass, ""};
+  if (plan_.scenario.steps.empty() || captures_->scenario()) return {Exit::kPass, ""};
   return {Exit::kDeadline,
           fmt::format("the duration of {} was over before the scenario {}", format_duration(plan_.options.duration), plan_.scenario.file)};
 }
@@ -658,7 +521,8 @@ void GuestRun::handle_power(vmm::PowerEvent event) {
 
 // The guest runs no more, or is not worth waiting for.
 void GuestRun::went_down(Verdict verdict) {
-  guest_.close("the guest has gone down");
+  captures_->guest_gone();
+  captures_->end();
   conclude(std::move(verdict));
   phase_ = Phase::kEnded;
 }
@@ -667,6 +531,7 @@ void GuestRun::went_down(Verdict verdict) {
 void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
   conclude(std::move(verdict));
   phase_ = Phase::kStopping;
+  captures_->end();
   ticks_->request_stop();
   std::vector<std::byte> frame;
   if (encoder_.encode(wire::kStop, {}, frame) && pc_->console().send(vmm::VirtioConsole::kTlvPort, frame) &&
@@ -697,11 +562,7 @@ std::uint64_t GuestRun::elapsed_ms() const {
 
 void GuestRun::fill_report() {
   series_->report(report_);
-  report_.captures = on_demand_->first();
-  report_.captures_answered = on_demand_->answered();
-  if (live_) report_.exit_kind_method = live_->method();
-  report_.scenario_file = plan_.scenario.file;
-  report_.bridge_events = on_demand_->bridge().drain_events();
+  captures_->report(report_);
   report_.phase = "ended";
   report_.ended_ms = elapsed_ms();
   report_.wire = decoder_.stats();

@@ -16,17 +16,14 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/live_watch.hpp"
-#include "cli/on_demand.hpp"
+#include "cli/run_captures.hpp"
 #include "cli/run_folder.hpp"
 #include "cli/run_options.hpp"
 #include "cli/run_report.hpp"
-#include "cli/scenario_host.hpp"
 #include "cli/snapshot_series.hpp"
 #include "engine/engine.hpp"
 #include "vmm/kernel_image.hpp"
 #include "vmm/pc.hpp"
-#include "vmm/requests.hpp"
 
 namespace floe::cli {
 
@@ -94,19 +91,8 @@ class GuestRun {
   void take_output(int rounds);
   void take_console(std::span<const std::byte> bytes);
   void look_for_panic(std::string_view line);
-  void look_for_scheduler(std::string_view line);
-  void take_late();
-  engine::task<> late_snapshot();
-  engine::task<> early_snapshot();
-  engine::task<> last_words();
-  engine::task<> watched_snapshot(std::string symbol);
-  void watch_live();
-  void serve_guest(const vmm::wire::Frame& frame);
-  void refuse_guest(const vmm::wire::Frame& frame);
-  engine::task<> serve_operator(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker);
-  engine::task<> serve_snapshot(vmm::wire::SnapshotRequest request);
-  engine::task<> serve_kernel_op(vmm::wire::KernelOpRequest request);
-  engine::task<> play_scenario();
+  void start_captures();
+  void post(Event::Kind kind);
   bool send(std::uint32_t type, std::span<const std::byte> payload);
   void conclude_scheduler();
   void take_wire(std::span<const std::byte> bytes);
@@ -144,12 +130,8 @@ class GuestRun {
   std::unique_ptr<vmm::Vm> vm_;
   std::unique_ptr<vmm::Pc> pc_;
   std::unique_ptr<SnapshotSeries> series_;
-  std::unique_ptr<OnDemand> on_demand_;
-  std::unique_ptr<LiveWatch> live_;
+  std::unique_ptr<RunCaptures> captures_;
   std::function<bool()> give_up_;
-  freeze::scenario::GuestControl guest_{[this](std::uint32_t type, std::span<const std::byte> payload) { return send(type, payload); }};
-  std::optional<RunScenarioHost> scenario_host_;
-  bool scenario_ended_ = false;
   engine::scope* alarms_ = nullptr;
   engine::scope* ticks_ = nullptr;
   engine::scope* orders_ = nullptr;  // captures that somebody awaits: answered before the run ends
@@ -163,7 +145,6 @@ class GuestRun {
   bool crashed_ = false;  // the guest went down by a crash: its last state is worth a snapshot
   bool stop_timer_set_ = false;
   bool interrupted_ = false;
-  bool late_hinted_ = false;      // the console told of a scheduler that was disabled
   bool stop_after_late_ = false;  // the scheduler's process failed: one more snapshot, then the end
 };
 

@@ -1,0 +1,187 @@
+#include "cli/run_captures.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "cli/control.hpp"
+#include "cli/json.hpp"
+#include "freeze/scenario/run.hpp"
+
+namespace floe::cli {
+namespace {
+
+using namespace std::chrono_literals;
+namespace wire = vmm::wire;
+
+constexpr const char* kEnding = "the run is ending";
+
+}  // namespace
+
+RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Owner owner)
+    : series_(series),
+      setting_(setting),
+      owner_(std::move(owner)),
+      on_demand_(series),
+      live_(vm, series, setting.nested,
+            {.failure =
+                 [this] {
+                   late_hinted_ = true;
+                   late();
+                 },
+             .long_wait =
+                 [this] {
+                   if (orders_) orders_->spawn(take_early(), "early snapshot");
+                 },
+             .fired =
+                 [this](const std::string& symbol) {
+                   if (orders_) orders_->spawn(take_watched(symbol), "watched snapshot");
+                 }}),
+      guest_(owner_.send),
+      scenario_host_(guest_, setting.has_scheduler, {on_demand_, live_, owner_.tell}) {}
+
+void RunCaptures::begin(engine::scope& watching, engine::scope& orders) {
+  begun_ = true;
+  orders_ = &orders;
+  watching.spawn(live_.run(), "live watch");
+  if (!setting_.scenario->steps.empty()) watching.spawn(play(), "scenario");
+}
+
+// The kernel prints this while it throws a scheduler out, and forgets why soon after.
+void RunCaptures::look_for_scheduler(std::string_view line) {
+  if (line.find("sched_ext: BPF scheduler \"") == line.npos || std::exchange(late_hinted_, true)) return;
+  late();
+}
+
+void RunCaptures::late() {
+  if (orders_) orders_->spawn(take_late(), "late snapshot");
+}
+
+engine::task<> RunCaptures::take_late() {
+  const auto taken = co_await series_.hurry(freeze::Cause::kLate);
+  if (taken.is_error()) owner_.note("a late snapshot failed: " + taken.error().message);
+  owner_.late_taken();
+  co_return engine::ok;
+}
+
+// Somebody has waited for half of what the watchdog allows: the snapshot to compare the end with.
+engine::task<> RunCaptures::take_early() {
+  const auto taken = co_await series_.hurry(freeze::Cause::kEarly);
+  if (taken.is_error()) owner_.note("an early snapshot failed: " + taken.error().message);
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::take_watched(std::string symbol) {
+  const auto made = co_await on_demand_.capture(freeze::Cause::kWatch, symbol);
+  if (made && !made->ok) owner_.note(fmt::format("the snapshot for {}: {}", printable(symbol), made->reason));
+  co_return engine::ok;
+}
+
+void RunCaptures::last_words() {
+  if (orders_) orders_->spawn(read_last_words(), "last words");
+}
+
+// The first snapshot of an end may come before the kernel has said why. What it says stays for some 100 ms, and in its log.
+engine::task<> RunCaptures::read_last_words() {
+  for (const auto pause : {20ms, 200ms, 800ms}) {
+    if (series_.failure_explained()) break;
+    const auto slept = co_await engine::sleep_for(pause);
+    if (!slept) break;
+    const auto taken = co_await series_.hurry(freeze::Cause::kLate);
+    if (!taken) break;
+  }
+  owner_.words_read();
+  co_return engine::ok;
+}
+
+// The guest asks: it gets an answer, unless it asked what nobody can read. While it is asked to stop, what runs in it may still ask.
+bool RunCaptures::take(const wire::Frame& frame) {
+  if (frame.type == wire::kSnapshotRequest) {
+    auto request = wire::decode_snapshot_request(frame.payload);
+    if (!request)
+      ++malformed_;
+    else if (orders_)
+      orders_->spawn(serve(std::move(*request)), "the guest's snapshot");
+    else
+      reply(*request, kEnding);
+    return true;
+  }
+  if (frame.type == wire::kKernelOpRequest) {
+    auto request = wire::decode_kernel_op_request(frame.payload);
+    if (!request)
+      ++malformed_;
+    else if (orders_)
+      orders_->spawn(serve(std::move(*request)), "the guest's kernel operation");
+    else
+      owner_.send(wire::kKernelOpReply, encode(freeze::refuse(*request, kEnding)));
+    return true;
+  }
+  return guest_.take(frame.type, frame.payload);
+}
+
+void RunCaptures::reply(const wire::SnapshotRequest& request, std::string refused) {
+  wire::SnapshotReply reply;
+  reply.id = request.id;
+  reply.status = refused.empty() ? wire::SnapshotReply::kOk : wire::SnapshotReply::kError;
+  reply.reason = std::move(refused);
+  owner_.send(wire::kSnapshotReply, encode(reply));
+}
+
+engine::task<> RunCaptures::serve(wire::SnapshotRequest request) {
+  std::string refused;
+  if (request.kind == wire::SnapshotRequest::kCapture) {
+    const auto made = co_await on_demand_.capture(freeze::Cause::kGuest, request.tag);
+    if (!made || !made->ok) refused = made ? made->reason : kEnding;
+  } else if (request.kind == wire::SnapshotRequest::kWatch) {
+    const auto watched = co_await live_.watch(request.tag);
+    if (!watched) refused = watched.is_error() ? watched.error().message : kEnding;
+  } else {
+    refused = fmt::format("a request of kind {} is not known", request.kind);
+  }
+  reply(request, std::move(refused));
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::serve(wire::KernelOpRequest request) {
+  auto done = co_await live_.kernel_op(request);
+  const auto reply = done ? std::move(*done) : freeze::refuse(request, kEnding);
+  on_demand_.bridge().record_kernel_op(request.tag, reply);
+  owner_.send(wire::kKernelOpReply, encode(reply));
+  co_return engine::ok;
+}
+
+engine::task<std::string> RunCaptures::answer(std::string request) {
+  if (!orders_) co_return refusal(begun_ ? kEnding : "the guest has not said hello yet");
+  const auto asker = std::make_shared<engine::mailbox<std::string>>();
+  orders_->spawn(serve(std::move(request), asker), "the operator's request");
+  auto answer = co_await asker->receive();
+  co_return std::move(answer);
+}
+
+// One of the orders, so that the run does not end, and its manifest does not count them, before it is answered.
+engine::task<> RunCaptures::serve(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker) {
+  auto asking = on_demand_.answer(std::move(request));
+  auto answer = co_await std::move(asking);
+  asker->post(answer ? std::move(*answer) : refusal(kEnding));
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::play() {
+  auto outcome = co_await freeze::scenario::run_scenario(*setting_.scenario, scenario_host_);
+  if (!outcome) co_return outcome.failure();  // the run ends for another reason
+  scenario_ = std::move(*outcome);
+  owner_.scenario_ended();
+  co_return engine::ok;
+}
+
+void RunCaptures::report(RunReport& report) {
+  report.captures = on_demand_.first();
+  report.captures_answered = on_demand_.answered();
+  report.bridge_events = on_demand_.bridge().drain_events();
+  report.exit_kind_method = live_.method();
+  report.scenario = scenario_;
+  report.scenario_file = setting_.scenario->file;
+  report.wire_unknown_frames += malformed_;
+}
+
+}  // namespace floe::cli
