@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(a_group_counts_what_its_thread_does_and_nothing_else) {
   BOOST_REQUIRE(after.has_value());
   const auto faults = after->counts[0] - before->counts[0];
   BOOST_TEST(faults >= kPages);
-  BOOST_TEST(faults < kPages * 3);
+  BOOST_TEST(faults < kPages * 8);  // TSan touches pages of its own for each; the other thread's were ten times as many
   BOOST_TEST(after->counts[1] - before->counts[1] >= faults);
   BOOST_TEST(after->counts[2] > before->counts[2]);
   BOOST_TEST(after->time_enabled_ns > before->time_enabled_ns);
