@@ -81,11 +81,16 @@ engine::task<> SnapshotSeries::tick() {
     if (!taken->capture) {  // somebody else's capture took too long, or failed
       ++report_.snapshots.missed_ticks;
       ring_->count_skipped(1);
-    } else if (ring_->size() == 0 && taken->capture->take.ring_full) {
+    } else if (nothing_fits(*taken->capture)) {
       const auto refused = co_await refuse_ring();
       co_return refused.failure();
     }
   }
+}
+
+// Not even the first one.
+bool SnapshotSeries::nothing_fits(const freeze::Captured& capture) const {
+  return ring_->size() == 0 && capture.take.ring_full;
 }
 
 engine::task<> SnapshotSeries::hurry(freeze::Cause cause) {
@@ -93,6 +98,10 @@ engine::task<> SnapshotSeries::hurry(freeze::Cause cause) {
   const auto taken = co_await coordinator_->capture(cause);
   if (!taken) co_return taken.failure();
   if (taken->capture && taken->capture->degraded()) failure_.degraded(cause, taken->capture);
+  if (taken->capture && nothing_fits(*taken->capture)) {
+    const auto refused = co_await refuse_ring();
+    co_return refused.failure();
+  }
   if (!taken->taken()) co_return Error(taken->reason());
   co_return engine::ok;
 }

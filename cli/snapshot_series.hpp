@@ -92,6 +92,7 @@ class SnapshotSeries {
 
  private:
   SnapshotSeries(vmm::Vm& vm, RunFolder& folder, std::span<const std::byte> scheduler_file, double hz);
+  bool nothing_fits(const freeze::Captured& capture) const;
   engine::task<> refuse_ring();
   struct Reading {
     std::shared_ptr<const freeze::Captured> capture;

@@ -46,7 +46,7 @@ constexpr auto kPreparing = std::chrono::seconds(60);
 constexpr double kLate = 2.0;                                 // s of CPU time for a walk: the deadline and a second
 constexpr double kOutputLate = kSanitized ? 60.0 : 5.0;       // s for JSON out, in, and text
 constexpr unsigned kHung = 120;                               // s until a round is killed
-constexpr long kMostKib = (kSanitized ? 4096 : 1024) * 1024;  // 32 MiB out of maps are 200 MB of JSON, and read once more
+constexpr long kMostKib = (kSanitized ? 4096 : 1024) * 1024;  // 20 MiB out of maps are 100 MB of JSON, and read once more
 constexpr std::uint64_t kMostFailures = 20;
 constexpr std::uint64_t kRoundsOfAChild = 32;
 

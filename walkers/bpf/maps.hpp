@@ -130,9 +130,9 @@ struct MapLimits {
   std::uint64_t fd_indices = 1024;
   std::uint64_t arena_pages = 4096;
   std::uint64_t allocator_slots = 4096;
-  std::uint64_t array_elements = 4096;            // of an array within a value
-  std::uint64_t bytes = std::uint64_t{16} << 20;        // copied out of one map
-  std::uint64_t total_bytes = std::uint64_t{32} << 20;  // and out of all of them
+  std::uint64_t array_elements = 4096;                  // of an array within a value
+  std::uint64_t bytes = std::uint64_t{8} << 20;         // copied out of one map
+  std::uint64_t total_bytes = std::uint64_t{20} << 20;  // and out of all of them
 };
 
 struct Layout;  // layout.hpp
