@@ -114,7 +114,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
   const mode_t mask = ::umask(0177);
   const int bound = ::bind(socket.get(), generic(address), sizeof address);
   ::umask(mask);
-  if (bound != 0 || ::listen(socket.get(), 16) != 0) return fail_errno(errno, folder + "/" + kName);
+  if (bound != 0 || ::listen(socket.get(), 128) != 0) return fail_errno(errno, folder + "/" + kName);
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(at), std::move(socket)));
 }
 
