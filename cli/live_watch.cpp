@@ -44,7 +44,6 @@ engine::task<> LiveWatch::poll() {
     const auto due = co_await beat.next();
     if (!due) co_return due.failure();
     if (held_ != 0) continue;
-    ++polls_;
     const auto hits = words_.poll();
     if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();
     for (unsigned slot = 0; hits.users != 0 && slot < freeze::kMaxUserWatches; ++slot) {
@@ -96,7 +95,7 @@ LiveWatch::Waits LiveWatch::measure_waits(const walkers::Kernel& tables) {
   const auto sched = scx::sched_state(walk);
   if (!sched || sched->exit_kind != 0 || !sched->watchdog_timeout || *sched->watchdog_timeout == 0) return waits;
   const auto oldest = scx::oldest_runnable(walk);
-  waits.threshold = *sched->watchdog_timeout / 2;
+  waits.threshold = freeze::half_way_to(*sched->watchdog_timeout);
   if (oldest) waits.oldest = oldest->age_jiffies;
   return waits;
 }

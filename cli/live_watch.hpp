@@ -34,9 +34,8 @@ class LiveWatch {
   // Answers in every case but that of a stopped caller.
   engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
 
-  // How exit_kind is watched, for the manifest; and how often it was polled.
+  // How exit_kind is watched, for the manifest.
   std::string_view method() const { return freeze::to_string(words_.method()); }
-  std::uint64_t polls() const { return polls_; }
 
  private:
   engine::task<> poll();
@@ -55,7 +54,6 @@ class LiveWatch {
   std::optional<walkers::scx::Layout> layout_;  // used by look()'s worker
   unsigned held_ = 0;                           // words_ is in a worker's hands: no polls meanwhile
   bool failure_told_ = false, wait_told_ = false;
-  std::uint64_t polls_ = 0;
 };
 
 }  // namespace floe::cli

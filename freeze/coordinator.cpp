@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kHotSnapshots = 10;
 constexpr std::size_t kCompressedPerCapture = 128;
 
+constexpr const char* kEnding = "the run is ending";
+
 bool urgent(Cause cause) {
   return cause == Cause::kLate;
 }
@@ -42,11 +44,11 @@ engine::task<> Coordinator::run() {
   while (ended_.empty()) {
     if (waiting_.empty()) {
       const auto woken = co_await wake_.receive();
-      if (!woken) ended_ = "the run is ending";
+      if (!woken) ended_ = kEnding;
       continue;
     }
     const auto served = co_await serve(most_urgent());
-    if (served.is_cancelled()) ended_ = "the run is ending";
+    if (served.is_cancelled()) ended_ = kEnding;
     if (!served.is_error()) continue;
     ended_ = served.error().message;
     refuse_all(ended_);
@@ -57,7 +59,7 @@ engine::task<> Coordinator::run() {
 }
 
 void Coordinator::close() {
-  if (ended_.empty()) ended_ = "the run is ending";
+  if (ended_.empty()) ended_ = kEnding;
   wake_.post(0);
 }
 
@@ -128,14 +130,12 @@ engine::task<> Coordinator::serve(std::shared_ptr<Pending> order) {
     co_return engine::ok;
   }
   waiting_.push_front(order);  // answered with all the others, and refused with them where there is no answer
-  in_flight_ = true;
   const auto began = Clock::now();
   const std::uint64_t tick = tick_waiting();
   auto taken = co_await snapshotter_.take(tick, pool_);
   // In a hurry more was left to the pause than it could copy.
   const bool again = taken && urgent(order->cause) && taken->result == TakeResult::kDidNotFit && !taken->ring_full;
   if (again) taken = co_await snapshotter_.take(tick, pool_);
-  in_flight_ = false;
   if (!taken) co_return taken.failure();
   auto capture = std::make_shared<Captured>();
   capture->take = std::move(*taken);

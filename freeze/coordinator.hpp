@@ -65,8 +65,6 @@ class Coordinator {
   // Told of every freeze, taken or not, before its orders are answered. Set before run().
   void on_capture(std::function<void(const std::shared_ptr<const Captured>&)> tell) { tell_ = std::move(tell); }
 
-  bool busy() const { return in_flight_ || !waiting_.empty(); }
-
   struct Counters {
     std::uint64_t orders = 0, refused = 0, shared = 0, frozen_acts = 0;
   };
@@ -96,7 +94,6 @@ class Coordinator {
   std::function<void(const std::shared_ptr<const Captured>&)> tell_;
   std::deque<std::shared_ptr<Pending>> waiting_;
   engine::mailbox<int> wake_;
-  bool in_flight_ = false;
   std::string ended_;  // why nothing is served any more
   Counters counters_;
 };

@@ -14,7 +14,7 @@ void FailureCapture::looked(const View& view, const SchedulerWatch& watch) {
   if (watch.last_attached() == view->meta().sequence) {
     seen_in_charge_ = true;
     before_ = view;
-    if (const auto timeout = watch.watchdog_timeout(); timeout && *timeout != 0) threshold_ = *timeout / 2;
+    if (const auto timeout = watch.watchdog_timeout(); timeout && *timeout != 0) threshold_ = half_way_to(*timeout);
     const std::uint64_t age = watch.oldest() ? watch.oldest()->age_jiffies : 0;
     peak_ = std::max(peak_, age);
     const bool long_now = threshold_ && age >= *threshold_;

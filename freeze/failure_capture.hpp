@@ -18,6 +18,11 @@
 
 namespace floe::freeze {
 
+// From which wait on an early snapshot is taken; both in jiffies.
+constexpr std::uint64_t half_way_to(std::uint64_t watchdog_timeout) {
+  return watchdog_timeout / 2;
+}
+
 class FailureCapture {
  public:
   enum class State { kIdle, kTookEarly, kDone };

@@ -88,14 +88,9 @@ class Soak {
   static engine::task<> tell(Soak& soak) {
     tiny::Recorder& recorder = *soak.recorder_;
     freeze::Coordinator coordinator(soak.writer_->guest().vm(), recorder.snapshotter(), recorder.ring(), recorder.pool(), kFreezeLimit);
-    engine::scope owner("coordinator");
-    owner.spawn(coordinator.run(), "coordinator");
-    auto told = ticks(soak, coordinator);
+    auto told = tiny::beside(coordinator, ticks(soak, coordinator));
     const auto ended = co_await std::move(told);
-    coordinator.close();
-    const auto joined = co_await owner.join();
     if (!ended) co_return ended.failure();
-    if (!joined) co_return joined.failure();
     co_return engine::ok;
   }
 

@@ -50,14 +50,9 @@ struct Machine {
       ++machine.freezes;
       if (capture->degraded()) ++machine.degraded;
     });
-    engine::scope owner("coordinator");
-    owner.spawn(coordinator.run(), "coordinator");
-    auto told = script(machine, coordinator);
+    auto told = tiny::beside(coordinator, script(machine, coordinator));
     const auto ended = co_await std::move(told);
-    coordinator.close();
-    const auto joined = co_await owner.join();
     if (!ended) co_return ended.failure();
-    if (!joined) co_return joined.failure();
     co_return engine::ok;
   }
 };

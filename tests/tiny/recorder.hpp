@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "freeze/coordinator.hpp"
 #include "freeze/snapshotter.hpp"
 #include "tests/tiny/guest.hpp"
 
@@ -70,5 +71,17 @@ class Recorder {
   std::unique_ptr<freeze::Snapshotter> snapshotter_;
   std::uint64_t tick_ = 0;
 };
+
+// Runs `story` beside the coordinator that it gives its orders to, and ends that with it.
+inline engine::task<> beside(freeze::Coordinator& coordinator, engine::task<> story) {
+  engine::scope owner("coordinator");
+  owner.spawn(coordinator.run(), "coordinator");
+  const auto ended = co_await std::move(story);
+  coordinator.close();
+  const auto joined = co_await owner.join();
+  if (!ended) co_return ended.failure();
+  if (!joined) co_return joined.failure();
+  co_return engine::ok;
+}
 
 }  // namespace floe::tiny
