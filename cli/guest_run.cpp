@@ -9,6 +9,7 @@
 #include "cli/json.hpp"
 #include "vmm/boot.hpp"
 #include "vmm/guest_plan.hpp"
+#include "vmm/probe.hpp"
 
 namespace floe::cli {
 namespace {
@@ -159,7 +160,9 @@ void GuestRun::start_captures() {
   owner.late_taken = [this] { post(Event::Kind::kLateTaken); };
   owner.words_read = [this] { post(Event::Kind::kLastWords); };
   owner.scenario_ended = [this] { post(Event::Kind::kScenarioEnded); };
-  const RunCaptures::Setting setting{plan_.nested, !plan_.options.scheduler.empty(), &plan_.scenario};
+  const auto fire = vmm::write_watches_fire();
+  if (!fire) report_.notes.push_back("words are polled: " + fire.error().message);
+  const RunCaptures::Setting setting{plan_.nested, fire && *fire, !plan_.options.scheduler.empty(), &plan_.scenario};
   captures_ = std::make_unique<RunCaptures>(*vm_, *series_, setting, std::move(owner));
 }
 

@@ -13,6 +13,8 @@ constexpr std::uint64_t kMostSteps = 200'000;  // of a look at who waits
 
 constexpr auto kSearchPause = 5s;
 
+constexpr std::size_t kMostListed = 1000;  // in the manifest, of watches that fired
+
 // Polls stop while a worker has the words.
 struct Held {
   unsigned& count;
@@ -23,14 +25,15 @@ struct Held {
 }  // namespace
 
 // The kernel lets go of a scheduler some 100 ms after it began to throw it out. On an emulated CPU each look costs the guest its time.
-LiveWatch::LiveWatch(vmm::Vm& vm, SnapshotSeries& series, bool nested, Tell tell)
+LiveWatch::LiveWatch(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Tell tell)
     : vm_(vm),
       series_(series),
-      poll_period_(nested ? 5ms : 2ms),
-      look_period_(nested ? 500ms : 250ms),
+      hardware_(setting.hardware ? &vm.debug_registers() : nullptr),
+      poll_beat_(setting.nested ? 5ms : 2ms, hardware_),
+      look_period_(setting.nested ? 500ms : 250ms),
       tell_(std::move(tell)),
       live_(vm.ram()),
-      words_(vm.ram(), live_) {}
+      words_(vm.ram(), live_, {}, hardware_) {}
 
 engine::task<> LiveWatch::run() {
   auto both = co_await engine::when_all(poll(), look());
@@ -39,19 +42,22 @@ engine::task<> LiveWatch::run() {
 }
 
 engine::task<> LiveWatch::poll() {
-  engine::ticker beat(poll_period_);
   for (;;) {
-    const auto due = co_await beat.next();
+    const auto due = co_await poll_beat_.next();
     if (!due) co_return due.failure();
-    if (held_ != 0) continue;
-    const auto hits = words_.poll();
-    if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();
-    for (unsigned slot = 0; hits.users != 0 && slot < freeze::kMaxUserWatches; ++slot) {
-      if ((hits.users >> slot & 1) == 0) continue;
-      const std::string symbol = words_.user(slot)->symbol;
-      words_.release(slot);  // each fires once
-      tell_.fired(symbol);
-    }
+    if (held_ == 0) look_at_words();
+  }
+}
+
+void LiveWatch::look_at_words() {
+  const auto hits = words_.poll();
+  if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();
+  for (unsigned slot = 0; hits.users != 0 && slot < freeze::kMaxUserWatches; ++slot) {
+    if ((hits.users >> slot & 1) == 0) continue;
+    const freeze::WordWatch::UserWord word = *words_.user(slot);
+    words_.release(slot);  // each fires once
+    if (watched_.size() < kMostListed) watched_.push_back({word.symbol, std::string(to_string(word.method)), word.before, word.after});
+    tell_.fired(word.symbol);
   }
 }
 
@@ -74,7 +80,8 @@ engine::task<> LiveWatch::look() {
       if (!rested) co_return rested.failure();
       continue;
     }
-    words_.adopt(std::move(places));
+    // Where a worker has the words now, the next look tells them what has moved.
+    if (held_ == 0) words_.adopt(std::move(places));
     const bool long_wait = waits.oldest && waits.threshold && *waits.oldest >= *waits.threshold;
     if (long_wait && !wait_told_) tell_.long_wait();
     wait_told_ = long_wait;
@@ -110,6 +117,14 @@ engine::task<> LiveWatch::watch(std::string symbol) {
   const auto used = co_await series_.with_tables(live_, use);
   if (!used) co_return used.failure();
   co_return std::move(result);
+}
+
+void LiveWatch::report(RunReport& report) const {
+  report.exit_kind_method = to_string(words_.method());
+  report.watched = watched_;
+  for (unsigned slot = 0; slot < freeze::kMaxUserWatches; ++slot)
+    if (const auto& word = words_.user(slot))
+      report.watched.push_back({word->symbol, std::string(to_string(word->method)), word->before, std::nullopt});
 }
 
 engine::task<freeze::KernelReply> LiveWatch::kernel_op(freeze::KernelOpRequest request) {

@@ -8,10 +8,13 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "cli/run_report.hpp"
 #include "cli/snapshot_series.hpp"
 #include "engine/engine.hpp"
 #include "freeze/kernel_ops.hpp"
+#include "freeze/watch_beat.hpp"
 #include "freeze/word_watch.hpp"
 #include "walkers/scx/layout.hpp"
 
@@ -24,7 +27,12 @@ class LiveWatch {
     std::function<void()> long_wait;                       // somebody has waited for half of what the watchdog allows
     std::function<void(const std::string& symbol)> fired;  // a variable that was asked for has another value
   };
-  LiveWatch(vmm::Vm& vm, SnapshotSeries& series, bool nested, Tell tell);
+  struct Setting {
+    bool nested = false;
+    bool hardware = false;  // debug registers fire on this host: vmm::write_watches_fire()
+  };
+  // Before the vCPUs start.
+  LiveWatch(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Tell tell);
 
   // Until stopped.
   engine::task<> run();
@@ -34,11 +42,12 @@ class LiveWatch {
   // Answers in every case but that of a stopped caller.
   engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
 
-  // How exit_kind is watched, for the manifest.
-  std::string_view method() const { return freeze::to_string(words_.method()); }
+  // How exit_kind and the variables are watched, for the manifest.
+  void report(RunReport& report) const;
 
  private:
   engine::task<> poll();
+  void look_at_words();
   engine::task<> look();
   struct Waits {
     std::optional<std::uint64_t> oldest, threshold;  // jiffies
@@ -47,10 +56,13 @@ class LiveWatch {
 
   vmm::Vm& vm_;
   SnapshotSeries& series_;
-  std::chrono::nanoseconds poll_period_, look_period_;
+  vmm::DebugRegisters* hardware_;  // null where they do not fire
+  freeze::WatchBeat poll_beat_;
+  std::chrono::nanoseconds look_period_;
   Tell tell_;
   freeze::LiveMemory live_;
   freeze::WordWatch words_;
+  std::vector<WatchedVariable> watched_;        // the first of them
   std::optional<walkers::scx::Layout> layout_;  // used by look()'s worker
   unsigned held_ = 0;                           // words_ is in a worker's hands: no polls meanwhile
   bool failure_told_ = false, wait_told_ = false;

@@ -23,7 +23,7 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
       setting_(setting),
       owner_(std::move(owner)),
       on_demand_(series),
-      live_(vm, series, setting.nested,
+      live_(vm, series, {setting.nested, setting.write_watches},
             {.failure =
                  [this] {
                    late_hinted_ = true;
@@ -178,7 +178,7 @@ void RunCaptures::report(RunReport& report) {
   report.captures = on_demand_.first();
   report.captures_answered = on_demand_.answered();
   report.bridge_events = on_demand_.bridge().drain_events();
-  report.exit_kind_method = live_.method();
+  live_.report(report);
   report.scenario = scenario_;
   report.scenario_file = setting_.scenario->file;
   report.wire_unknown_frames += malformed_;

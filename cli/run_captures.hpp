@@ -33,6 +33,7 @@ class RunCaptures {
   };
   struct Setting {
     bool nested = false;
+    bool write_watches = false;                            // debug registers fire on this host
     bool has_scheduler = false;                            // the run was given one
     const freeze::scenario::Scenario* scenario = nullptr;  // may have no steps
   };

@@ -53,6 +53,16 @@ json::value captures(const RunReport& r) {
   return {{"answered", r.captures_answered}, {"first", std::move(list)}, {"events", std::move(events)}};
 }
 
+json::array watches(const RunReport& r) {
+  json::array list;
+  for (const auto& word : r.watched)
+    list.push_back({{"symbol", json_text(word.symbol)},
+                    {"method", word.method},
+                    {"before", word.before},
+                    {"after", word.after ? json::value(*word.after) : json::value(nullptr)}});
+  return list;
+}
+
 json::value scenario(const RunReport& r) {
   if (!r.scenario) return nullptr;
   const auto ms = [](std::chrono::nanoseconds time) { return std::chrono::duration_cast<std::chrono::milliseconds>(time).count(); };
@@ -149,6 +159,7 @@ std::string to_json(const RunReport& r, bool pretty) {
         {"watched", r.exit_kind_method.empty() ? json::value(nullptr) : json::value(r.exit_kind_method)},
         {"stuck", r.stuck.empty() ? json::value(nullptr) : json::value(json_text(r.stuck))}}},
       {"captures", captures(r)},
+      {"watches", watches(r)},
       {"scenario", scenario(r)},
       {"kernel", {{"path", r.kernel_path}, {"xxh3_128", r.kernel_hash}, {"command_line", r.command_line}}},
       {"machine", {{"cpus", r.cpus}, {"memory_mib", r.memory_mib}, {"populated_bytes", r.populated_bytes}}},

@@ -30,6 +30,14 @@ struct OnDemandCapture {
   std::shared_ptr<const freeze::dump::Report> report;  // ok
 };
 
+// A kernel variable that was watched.
+struct WatchedVariable {
+  std::string symbol;
+  std::string method;  // how its change was noticed, or would have been: "polled", "hardware"
+  std::uint32_t before = 0;
+  std::optional<std::uint32_t> after;  // what was seen when it fired; absent: it did not
+};
+
 struct RunReport {
   Verdict verdict;
   std::string phase = "starting";  // where it ended: starting, booting, running, stopping, ended
@@ -89,6 +97,7 @@ struct RunReport {
   std::vector<freeze::BridgeEvent> bridge_events;
   std::optional<freeze::scenario::ScenarioOutcome> scenario;
   std::string scenario_file;
+  std::vector<WatchedVariable> watched;  // in the order in which they fired, then those that did not
   std::string exit_kind_method;  // how the end of a scheduler is noticed in the running guest: "polled", "hardware"; empty: it was not
 
   std::map<std::string, std::uint64_t> vcpu_counters;

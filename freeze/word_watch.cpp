@@ -104,6 +104,10 @@ WordWatch::~WordWatch() {
   for (std::size_t slot = 0; slot < vmm::kDebugSlots; ++slot) watch_by_hardware(slot, Kva());
 }
 
+WatchMethod WordWatch::method() const {
+  return hardware_ != nullptr && hardware_->refusals() == 0 ? WatchMethod::hardware : WatchMethod::polled;
+}
+
 void WordWatch::watch_by_hardware(std::size_t slot, Kva address) noexcept {
   if (hardware_ != nullptr) hardware_->request(slot, address);
 }
@@ -280,6 +284,7 @@ void WordWatch::poll_user(unsigned number) noexcept {
     return;
   }
   word.after = value;
+  word.method = written ? WatchMethod::hardware : method();
   word.hit = true;
 }
 
@@ -321,7 +326,7 @@ Result<unsigned> WordWatch::watch(std::string_view symbol, const walkers::Kernel
   if (address->value % sizeof(std::uint32_t) != 0) return refuse(fmt::format("{:#x} is not a multiple of 4", address->value));
   const auto* host = host_of(*address, sizeof(std::uint32_t));
   if (host == nullptr) return refuse(fmt::format("{:#x} is not mapped to RAM", address->value));
-  users_[slot].word = UserWord{std::string(symbol), *address, load32(host), 0, false};
+  users_[slot].word = UserWord{std::string(symbol), *address, load32(host), 0, method(), false};
   users_[slot].host = host;
   watch_by_hardware(slot + 1, *address);
   return slot;

@@ -124,12 +124,15 @@ class WordWatch {
     std::string symbol;
     Kva address;
     std::uint32_t before = 0, after = 0;  // the value when it was registered; the one that was a hit
+    WatchMethod method = WatchMethod::polled;
     bool hit = false;
   };
   const std::optional<UserWord>& user(unsigned slot) const { return users_[slot].word; }
   unsigned users() const;  // slots taken
 
-  WatchMethod method() const { return hardware_ != nullptr ? WatchMethod::hardware : WatchMethod::polled; }
+  // How the scheduler is watched: by hardware as long as no vCPU was refused its debug registers. A latch is polled, always: there are four
+  // registers.
+  WatchMethod method() const;
 
  private:
   struct Failure {

@@ -48,6 +48,11 @@ class Coordinator(floe.Case):
         self.assertEqual([one["tag"] for one in captured], ["a", "scx_root", "b"])
         self.assertEqual([one["cause"] for one in captured], ["scenario", "watch", "scenario"])
         self.assertEqual(sorted(one["sequence"] for one in captured), [one["sequence"] for one in captured])
+        # On the emulated CPU debug registers never fire.
+        (watch,) = run.manifest["watches"]
+        self.assertEqual((watch["symbol"], watch["method"]), ("scx_root", "polled" if run.manifest["host"]["mode"] == "tcg" else "hardware"))
+        if watch["method"] == "polled":
+            self.assertNotEqual(watch["before"], watch["after"])
         self.assertEqual(self.load("run.snapshot.a.json")["scx_sched_state"]["ops_name"], "floe_stall")
         # The wait was long enough for an early snapshot, and then nothing came of it.
         early = self.load("run.snapshot.early-only-late-suppressed.json")

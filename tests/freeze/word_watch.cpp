@@ -453,11 +453,29 @@ BOOST_AUTO_TEST_CASE(by_hardware_a_write_that_changes_nothing_is_a_hit) {
   registers.note(2, registers.requested());
   BOOST_TEST(watch.poll().users == 1u << *slot);
   BOOST_TEST(watch.user(*slot)->after == watch.user(*slot)->before);
+  BOOST_TEST((watch.user(*slot)->method == WatchMethod::hardware));
   // What happens while it waits to be captured belongs to this hit.
   registers.note(2, registers.requested());
   watch.release(*slot);
   BOOST_TEST(watch.watch("word1", guest.kernel).value() == *slot);
   BOOST_TEST(watch.poll().users == 0u);
+}
+
+// A vCPU that cannot be given its debug registers would miss writes: all is seen by polling, and called so.
+BOOST_AUTO_TEST_CASE(a_refused_debug_register_leaves_polling) {
+  Watched guest;
+  vmm::DebugRegisters registers;
+  WordWatch watch(*guest.live.ram, guest.live.live, {}, &registers);
+  watch.adopt(WordWatch::find(guest.kernel, guest.live.live, {}));
+  const auto slot = watch.watch("word1", guest.kernel);
+  BOOST_TEST((watch.user(*slot)->method == WatchMethod::hardware));
+  registers.note_refusal();
+  BOOST_TEST((watch.method() == WatchMethod::polled));
+  guest.scx.guest.put(guest.scx.guest.symbol("word1"), std::uint32_t{77});
+  guest.live.sync();
+  BOOST_TEST(watch.poll().users == 1u << *slot);
+  BOOST_TEST((watch.user(*slot)->method == WatchMethod::polled));
+  BOOST_TEST(watch.user(*slot)->after == 77u);
 }
 
 // A guest that puts one scheduler in the place of another while it is watched, and in the word of each an error once it has been replaced.
