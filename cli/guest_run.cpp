@@ -162,7 +162,13 @@ void GuestRun::start_captures() {
   owner.scenario_ended = [this] { post(Event::Kind::kScenarioEnded); };
   const auto fire = vmm::write_watches_fire();
   if (!fire) report_.notes.push_back("words are polled: " + fire.error().message);
-  const RunCaptures::Setting setting{plan_.nested, fire && *fire, !plan_.options.scheduler.empty(), &plan_.scenario};
+  RunCaptures::Setting setting;
+  setting.nested = plan_.nested;
+  setting.write_watches = fire && *fire;
+  setting.has_scheduler = !plan_.options.scheduler.empty();
+  setting.periodic = plan_.options.periodic;
+  setting.duration = plan_.options.duration;
+  setting.scenario = &plan_.scenario;
   captures_ = std::make_unique<RunCaptures>(*vm_, *series_, setting, std::move(owner));
 }
 

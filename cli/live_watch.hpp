@@ -42,6 +42,10 @@ class LiveWatch {
   // Answers in every case but that of a stopped caller.
   engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
 
+  // The kernel's tables have been read: captures and watches find their way.
+  bool knows_kernel() const { return words_.places() && words_.places()->types; }
+  freeze::WordWatch::Scheduler scheduler() const { return held_ == 0 ? words_.scheduler() : freeze::WordWatch::Scheduler::changing; }
+
   // How exit_kind and the variables are watched, for the manifest.
   void report(RunReport& report) const;
 

@@ -25,8 +25,8 @@ std::string answer_of(const OnDemandCapture& capture) {
 
 OnDemand::OnDemand(SnapshotSeries& series) : series_(series), bridge_({.capture = nullptr, .log = [](const std::string&) {}}) {}
 
-engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string tag) {
-  auto made = co_await take(cause, std::move(tag));
+engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when) {
+  auto made = co_await take(cause, std::move(tag), when);
   if (!made) co_return made.failure();
   ++answered_;
   if (first_.size() < kMostListed) {
@@ -40,21 +40,32 @@ engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string
 void OnDemand::keep(const OnDemandCapture& made) {
   auto report = made.report;
   if (!report) report = std::make_shared<const freeze::dump::Report>(freeze::dump::placeholder(made.reason));
-  bridge_.store(made.tag, std::move(report), {.step_index = step_});
+  freeze::CaptureFacts facts;
+  facts.step_index = step_;
+  if (made.when) {
+    facts.elapsed_ms = made.when->elapsed_ms;
+    facts.boundary_offset_ms = made.when->boundary_offset_ms;
+  }
+  bridge_.store(made.tag, std::move(report), facts);
 }
 
-engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag) {
+engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when) {
   OnDemandCapture made;
   made.tag = std::move(tag);
   made.cause = cause;
+  made.when = when;
   auto answer = co_await series_.coordinator().capture(cause);
   if (!answer) co_return answer.failure();
   made.reason = answer->reason();
-  if (!answer->capture) co_return std::move(made);
+  if (!answer->capture) {
+    if (when) keep(made);
+    co_return std::move(made);
+  }
   const freeze::Take& take = answer->capture->take;
   made.pause_us = take.meta.pause_us;
+  made.degraded = answer->capture->degraded();
   std::shared_ptr<const std::string> file;
-  if (answer->capture->degraded()) {
+  if (made.degraded) {
     file = std::make_shared<const std::string>(freeze::dump::to_json(freeze::dump::degraded_report(take, made.reason)) + "\n");
   } else if (answer->taken()) {
     made.sequence = take.meta.sequence;
@@ -67,7 +78,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
       made.reason = "no report: " + rendered.error().message;
     }
   }
-  if (answer->taken() || answer->capture->degraded()) keep(made);
+  if (answer->taken() || made.degraded || when) keep(made);
   if (!file) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
   const auto written = co_await series_.write(made.file, file);

@@ -18,8 +18,9 @@ class OnDemand {
  public:
   explicit OnDemand(SnapshotSeries& series);
 
-  // Answers in every case but that of a stopped caller. Two of one tag: the later one replaces the earlier.
-  engine::task<OnDemandCapture> capture(freeze::Cause cause, std::string tag);
+  // Answers in every case but that of a stopped caller. Two of one tag: the later one replaces the earlier. Of a periodic one whatever came
+  // of it is kept, with `when`.
+  engine::task<OnDemandCapture> capture(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when = std::nullopt);
 
   // What was captured, in order, with what happened to it; for whoever asks by name, too.
   freeze::SnapshotBridge& bridge() { return bridge_; }
@@ -33,7 +34,7 @@ class OnDemand {
   engine::task<std::string> answer(std::string request);
 
  private:
-  engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag);
+  engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when);
   void keep(const OnDemandCapture& made);
 
   SnapshotSeries& series_;

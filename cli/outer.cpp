@@ -125,6 +125,8 @@ std::vector<std::string> OuterRun::inner_arguments() const {
                                    seconds(o.boot_timeout),
                                    "--snapshot-hz",
                                    fmt::format("{}", o.snapshot_hz),
+                                   "--periodic",
+                                   std::to_string(o.periodic),
                                    "--ring-depth",
                                    std::to_string(o.ring_depth),
                                    "--ring-bytes",

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/control.hpp"
@@ -15,6 +16,16 @@ using namespace std::chrono_literals;
 namespace wire = vmm::wire;
 
 constexpr const char* kEnding = "the run is ending";
+
+// By itself or by its story, sooner or later: captures of a time without one would show nothing of it.
+bool wants_scheduler(const RunCaptures::Setting& setting) {
+  namespace story = freeze::scenario;
+  const auto brings_one = [](const story::Step& step) {
+    return std::holds_alternative<story::StartScheduler>(step.action) || std::holds_alternative<story::AttachScheduler>(step.action) ||
+           std::holds_alternative<story::ReplaceScheduler>(step.action);
+  };
+  return setting.has_scheduler || std::any_of(setting.scenario->steps.begin(), setting.scenario->steps.end(), brings_one);
+}
 
 }  // namespace
 
@@ -37,6 +48,10 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
                  [this](const std::string& symbol) {
                    if (orders_) orders_->spawn(take_watched(symbol), "watched snapshot");
                  }}),
+      periodic_({setting.periodic, setting.duration, wants_scheduler(setting)}, series, live_,
+                [this](std::size_t index, PeriodicMoment when) {
+                  if (orders_) orders_->spawn(take_periodic(index, when), "periodic snapshot");
+                }),
       guest_(owner_.send),
       scenario_host_(guest_, setting.has_scheduler, {on_demand_, live_, owner_.tell}) {}
 
@@ -44,6 +59,7 @@ void RunCaptures::begin(engine::scope& watching, engine::scope& orders) {
   begun_ = true;
   orders_ = &orders;
   watching.spawn(live_.run(), "live watch");
+  if (setting_.periodic != 0) watching.spawn(periodic_.run(), "periodic captures");
   if (!setting_.scenario->steps.empty()) watching.spawn(play(), "scenario");
 }
 
@@ -74,6 +90,14 @@ engine::task<> RunCaptures::take_early() {
 engine::task<> RunCaptures::take_watched(std::string symbol) {
   const auto made = co_await on_demand_.capture(freeze::Cause::kWatch, symbol);
   if (made && !made->ok) owner_.note(fmt::format("the snapshot for {}: {}", printable(symbol), made->reason));
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::take_periodic(std::size_t index, PeriodicMoment when) {
+  using Outcome = freeze::PeriodicCaptures::Outcome;
+  const auto made = co_await on_demand_.capture(freeze::Cause::kPeriodic, freeze::periodic_tag(index), when);
+  if (made && !made->ok) owner_.note(fmt::format("the periodic snapshot {}: {}", index, made->reason));
+  periodic_.done(made && made->ok ? Outcome::captured : made && made->degraded ? Outcome::degraded : Outcome::suppressed);
   co_return engine::ok;
 }
 
@@ -179,6 +203,7 @@ void RunCaptures::report(RunReport& report) {
   report.captures_answered = on_demand_.answered();
   report.bridge_events = on_demand_.bridge().drain_events();
   live_.report(report);
+  periodic_.report(report);
   report.scenario = scenario_;
   report.scenario_file = setting_.scenario->file;
   report.wire_unknown_frames += malformed_;

@@ -14,6 +14,7 @@
 
 #include "cli/live_watch.hpp"
 #include "cli/on_demand.hpp"
+#include "cli/periodic_run.hpp"
 #include "cli/run_report.hpp"
 #include "cli/scenario_host.hpp"
 #include "engine/engine.hpp"
@@ -33,8 +34,10 @@ class RunCaptures {
   };
   struct Setting {
     bool nested = false;
-    bool write_watches = false;                            // debug registers fire on this host
-    bool has_scheduler = false;                            // the run was given one
+    bool write_watches = false;  // debug registers fire on this host
+    bool has_scheduler = false;  // the run was given one
+    std::size_t periodic = 0;    // captures, spread over...
+    std::chrono::nanoseconds duration{};
     const freeze::scenario::Scenario* scenario = nullptr;  // may have no steps
   };
   RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Owner owner);
@@ -63,6 +66,7 @@ class RunCaptures {
   engine::task<> take_late();
   engine::task<> take_early();
   engine::task<> take_watched(std::string symbol);
+  engine::task<> take_periodic(std::size_t index, PeriodicMoment when);
   engine::task<> read_last_words();
   engine::task<> serve(vmm::wire::SnapshotRequest request);
   engine::task<> serve(vmm::wire::KernelOpRequest request);
@@ -75,6 +79,7 @@ class RunCaptures {
   Owner owner_;
   OnDemand on_demand_;
   LiveWatch live_;
+  PeriodicRun periodic_;
   freeze::scenario::GuestControl guest_;
   RunScenarioHost scenario_host_;
   std::optional<freeze::scenario::ScenarioOutcome> scenario_;

@@ -9,6 +9,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "freeze/periodic.hpp"
+
 namespace floe::cli {
 namespace {
 
@@ -60,6 +62,7 @@ constexpr std::string_view kFlags[] = {"--kernel",
                                        "--duration",
                                        "--boot-timeout",
                                        "--snapshot-hz",
+                                       "--periodic",
                                        "--ring-depth",
                                        "--ring-bytes",
                                        "--keep-snapshots",
@@ -109,6 +112,10 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
   add_duration(app, "--boot-timeout", options.boot_timeout, "how long to wait for that hello");
   app.add_option("--snapshot-hz", options.snapshot_hz, "snapshots a second, 0 for none")->type_name("HZ")->capture_default_str();
+  app.add_option("--periodic", options.periodic,
+                 "reports of this many snapshots, run.snapshot.periodic_000.json and on, spread over --duration")
+      ->type_name("N")
+      ->capture_default_str();
   app.add_option("--ring-depth", options.ring_depth, "snapshots kept in memory")->capture_default_str();
   add_bytes(app, "--ring-bytes", options.ring_bytes, "bound of the ring's memory (default: half the guest's, at least 256M)");
   app.add_flag("--keep-snapshots", options.keep_snapshots, "write the ring to OUT/snapshots also when the run passes");
@@ -178,6 +185,10 @@ Result<> check(const RunOptions& options) {
   if (options.ring_bytes && options.ring_bytes < kMiB)
     return fail(fmt::format("--ring-bytes {}: at least 1M is needed", options.ring_bytes));
   if (options.duration.count() == 0) return fail("--duration 0: give a time above zero");
+  if (options.periodic != 0 && !options.scenario.empty() && !options.duration_given)
+    return fail("--periodic with a scenario needs --duration: its snapshots are spread over that time");
+  if (const auto periodic = freeze::check_periodic(options.periodic, options.duration); !periodic)
+    return fail("--periodic: " + periodic.error().message);
   if (options.boot_timeout.count() == 0) return fail("--boot-timeout 0: give a time above zero");
   return {};
 }

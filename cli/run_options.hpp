@@ -41,6 +41,7 @@ struct RunOptions {
   bool duration_given = false;  // else a scenario lasts as long as it takes
   std::chrono::nanoseconds boot_timeout = std::chrono::seconds(60);
   double snapshot_hz = 1;
+  unsigned periodic = 0;  // captures spread over the duration
   unsigned ring_depth = 60;
   std::uint64_t ring_bytes = 0;  // 0: half the guest's memory, at least 256 MiB
   bool keep_snapshots = false;

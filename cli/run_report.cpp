@@ -43,7 +43,9 @@ json::value capture(const OnDemandCapture& c) {
           {"reason", c.reason.empty() ? json::value(nullptr) : json::value(json_text(c.reason))},
           {"file", c.file.empty() ? json::value(nullptr) : json::value(c.file)},
           {"sequence", c.sequence},
-          {"pause_us", c.pause_us}};
+          {"pause_us", c.pause_us},
+          {"elapsed_ms", c.when ? json::value(c.when->elapsed_ms) : json::value(nullptr)},
+          {"boundary_offset_ms", c.when ? json::value(c.when->boundary_offset_ms) : json::value(nullptr)}};
 }
 
 json::value captures(const RunReport& r) {
@@ -51,6 +53,15 @@ json::value captures(const RunReport& r) {
   for (const auto& c : r.captures) list.push_back(capture(c));
   for (const auto& event : r.bridge_events) events.push_back(json::value(json_text(freeze::describe(event))));
   return {{"answered", r.captures_answered}, {"first", std::move(list)}, {"events", std::move(events)}};
+}
+
+json::value periodic(const RunReport& r) {
+  if (!r.periodic) return nullptr;
+  return {{"asked", r.periodic->asked},
+          {"captured", r.periodic->captured},
+          {"degraded", r.periodic->degraded},
+          {"suppressed", r.periodic->suppressed},
+          {"reason", r.periodic->reason.empty() ? json::value(nullptr) : json::value(r.periodic->reason)}};
 }
 
 json::array watches(const RunReport& r) {
@@ -159,6 +170,7 @@ std::string to_json(const RunReport& r, bool pretty) {
         {"watched", r.exit_kind_method.empty() ? json::value(nullptr) : json::value(r.exit_kind_method)},
         {"stuck", r.stuck.empty() ? json::value(nullptr) : json::value(json_text(r.stuck))}}},
       {"captures", captures(r)},
+      {"periodic", periodic(r)},
       {"watches", watches(r)},
       {"scenario", scenario(r)},
       {"kernel", {{"path", r.kernel_path}, {"xxh3_128", r.kernel_hash}, {"command_line", r.command_line}}},

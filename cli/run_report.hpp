@@ -19,6 +19,12 @@
 
 namespace floe::cli {
 
+// When in the workload a periodic capture was ordered, and when it was due.
+struct PeriodicMoment {
+  std::uint64_t elapsed_ms = 0;
+  std::uint64_t boundary_offset_ms = 0;
+};
+
 // What became of a capture that was asked for by name: exactly one of these for each.
 struct OnDemandCapture {
   std::string tag;
@@ -27,6 +33,8 @@ struct OnDemandCapture {
   std::string reason;  // where it is not ok
   std::string file;    // of the run's folder: the dump; of a degraded capture what there is
   std::uint64_t sequence = 0, pause_us = 0;
+  bool degraded = false;                               // not every vCPU parked
+  std::optional<PeriodicMoment> when;                  // of a periodic one
   std::shared_ptr<const freeze::dump::Report> report;  // ok
 };
 
@@ -95,6 +103,12 @@ struct RunReport {
   std::vector<OnDemandCapture> captures;  // the first of them
   std::uint64_t captures_answered = 0;    // all
   std::vector<freeze::BridgeEvent> bridge_events;
+  struct Periodic {
+    std::uint64_t asked = 0;
+    std::uint64_t captured = 0, degraded = 0, suppressed = 0;  // of those tried
+    std::string reason;                                        // why not all were tried
+  };
+  std::optional<Periodic> periodic;
   std::optional<freeze::scenario::ScenarioOutcome> scenario;
   std::string scenario_file;
   std::vector<WatchedVariable> watched;  // in the order in which they fired, then those that did not

@@ -109,6 +109,7 @@ engine::task<> SnapshotSeries::hurry(freeze::Cause cause) {
 // Of each freeze, before those who asked for it go on.
 void SnapshotSeries::captured(const std::shared_ptr<const freeze::Captured>& capture) {
   const freeze::SnapshotMeta& meta = capture->take.meta;
+  frozen_ += std::chrono::microseconds(meta.pause_us);
   switch (capture->take.result) {
     case freeze::TakeResult::kRendezvousTimeout:
       ++report_.snapshots.rendezvous_timeouts;

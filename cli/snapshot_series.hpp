@@ -5,6 +5,7 @@
 // snapshot that arrives while the reader is still at an earlier one is not read, and counted; one that somebody asked for is.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -66,6 +67,9 @@ class SnapshotSeries {
   // A whole file of the run's folder, written by a worker.
   engine::task<> write(std::string name, std::shared_ptr<const std::string> text);
 
+  // How long the guest has stood still for captures, in all.
+  std::chrono::nanoseconds frozen_time() const { return frozen_; }
+
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }
   // Not even one snapshot fitted: which --ring-bytes would. Empty otherwise.
@@ -119,6 +123,7 @@ class SnapshotSeries {
   std::unique_ptr<freeze::Coordinator> coordinator_;
   freeze::RamLayout layout_;
   std::uint64_t byte_limit_ = 0;
+  std::chrono::nanoseconds frozen_{};
   std::chrono::nanoseconds walk_limit_{};  // of one snapshot, or of the dump of one; 0: none
 
   engine::mailbox<std::shared_ptr<Reading>> to_read_;

@@ -246,6 +246,13 @@ void WordWatch::poll_scheduler() noexcept {
   if (!failure_) failure_ = Failure{root, kind};
 }
 
+WordWatch::Scheduler WordWatch::scheduler() const noexcept {
+  if (scx_root_ == nullptr) return places_ && places_->exit_kind && exit_kind_ != nullptr ? Scheduler::bound : Scheduler::none;
+  const std::uint64_t root = load64(scx_root_);
+  if (root != scheduler_) return Scheduler::changing;
+  return root != 0 ? Scheduler::bound : Scheduler::none;
+}
+
 // The variable is the kernel's own and stays where it is; a scheduler that is enabled sets it to 0.
 void WordWatch::poll_variable() noexcept {
   const std::uint32_t word = load32(exit_kind_);

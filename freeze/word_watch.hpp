@@ -106,6 +106,11 @@ class WordWatch {
   std::optional<std::uint32_t> failure_kind() const { return failure_ ? std::optional(failure_->kind) : std::nullopt; }
   void clear_failure() { failure_.reset(); }
 
+  // Whose end is watched: nobody's, that of the scheduler which is attached now, or another one has come and the next polls will bind it.
+  // In kernels without scx_root, which do not tell, what is attached counts as bound.
+  enum class Scheduler : std::uint8_t { none, bound, changing };
+  Scheduler scheduler() const noexcept;
+
   // How the scheduler that is attached now ends, read anew: 0 while it does not. Nothing when there is none.
   std::optional<std::uint32_t> exit_kind() const noexcept;
   LatchState latch() const { return latch_state_; }

@@ -83,6 +83,18 @@ BOOST_AUTO_TEST_CASE(values_out_of_range_name_their_flag) {
   BOOST_TEST(refused([](RunOptions& o) { o.snapshot_hz = -1; }).find("--snapshot-hz") == 0u);
   BOOST_TEST(refused([](RunOptions& o) { o.ring_depth = 0; }).find("--ring-depth") == 0u);
   BOOST_TEST(refused([](RunOptions& o) { o.duration = 0s; }).find("--duration") == 0u);
+  BOOST_TEST(refused([](RunOptions& o) { o.periodic = 64; }).empty());
+  BOOST_TEST(refused([](RunOptions& o) { o.periodic = 65; }).find("--periodic") == 0u);
+  const auto too_close = [](RunOptions& o) {
+    o.periodic = 8;
+    o.duration = 1s;
+  };
+  BOOST_TEST(refused(too_close).find("--periodic") == 0u);
+  const auto without_end = [](RunOptions& o) {
+    o.periodic = 1;
+    o.scenario = "story.json";
+  };
+  BOOST_TEST(refused(without_end).find("--duration") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -174,6 +174,30 @@ BOOST_AUTO_TEST_CASE(a_replaced_scheduler_is_bound_by_the_second_poll_and_its_wo
   }
 }
 
+// Whoever captures in turn waits while nobody knows whose end is watched.
+BOOST_AUTO_TEST_CASE(whose_end_is_watched_is_told) {
+  using Scheduler = WordWatch::Scheduler;
+  for (const auto generation : {Generation::sched, Generation::tree}) {
+    Watched guest(generation);
+    const auto poll_and_tell = [&] {
+      guest.poll();
+      return guest.watch.scheduler();
+    };
+    BOOST_TEST((poll_and_tell() == Scheduler::none));
+    guest.scx.attach("one");
+    guest.live.sync();
+    BOOST_TEST((guest.watch.scheduler() == Scheduler::changing));
+    BOOST_TEST((poll_and_tell() == Scheduler::bound));
+    guest.scx.attach("two");
+    guest.live.sync();
+    BOOST_TEST((guest.watch.scheduler() == Scheduler::changing));
+    BOOST_TEST((poll_and_tell() == Scheduler::changing));  // the first is let go of
+    BOOST_TEST((poll_and_tell() == Scheduler::bound));
+    guest.scx.detach();
+    BOOST_TEST((poll_and_tell() == Scheduler::none));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_second_ones_end_is_not_taken_for_the_firsts) {
   Watched guest;
   guest.scx.attach("first");
