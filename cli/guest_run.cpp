@@ -159,12 +159,14 @@ void GuestRun::start_captures() {
   };
   owner.late_taken = [this] { post(Event::Kind::kLateTaken); };
   owner.words_read = [this] { post(Event::Kind::kLastWords); };
+  owner.latched = [this](const std::string& text) { conclude({Exit::kScheduler, printable(text)}); };
   owner.scenario_ended = [this] { post(Event::Kind::kScenarioEnded); };
   const auto fire = vmm::write_watches_fire();
   if (!fire) report_.notes.push_back("words are polled: " + fire.error().message);
   RunCaptures::Setting setting;
   setting.nested = plan_.nested;
   setting.write_watches = fire && *fire;
+  if (!plan_.options.latch.empty()) setting.latch = freeze::parse_latch(plan_.options.latch).value();
   setting.has_scheduler = !plan_.options.scheduler.empty();
   setting.periodic = plan_.options.periodic;
   setting.duration = plan_.options.duration;

@@ -1,5 +1,7 @@
 #include "cli/live_watch.hpp"
 
+#include <fmt/format.h>
+
 #include "walkers/scx/runnable.hpp"
 #include "walkers/scx/sched.hpp"
 
@@ -33,7 +35,7 @@ LiveWatch::LiveWatch(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Tell 
       look_period_(setting.nested ? 500ms : 250ms),
       tell_(std::move(tell)),
       live_(vm.ram()),
-      words_(vm.ram(), live_, {}, hardware_) {}
+      words_(vm.ram(), live_, std::move(setting.latch), hardware_) {}
 
 engine::task<> LiveWatch::run() {
   auto both = co_await engine::when_all(poll(), look());
@@ -52,6 +54,9 @@ engine::task<> LiveWatch::poll() {
 void LiveWatch::look_at_words() {
   const auto hits = words_.poll();
   if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();
+  if (hits.latch && !std::exchange(latch_told_, true))
+    tell_.latched(
+        fmt::format("the latch {} of {} is set: {}", words_.latch_name().variable, words_.latch_name().map, words_.latch_value()));
   for (unsigned slot = 0; hits.users != 0 && slot < freeze::kMaxUserWatches; ++slot) {
     if ((hits.users >> slot & 1) == 0) continue;
     const freeze::WordWatch::UserWord word = *words_.user(slot);
@@ -93,6 +98,7 @@ LiveWatch::Waits LiveWatch::measure_waits(const walkers::Kernel& tables) {
   Waits waits;
   walkers::OpenOptions how;
   how.previous = &tables;
+  how.deadline = series_.walk_deadline();
   const auto now = walkers::Kernel::open(live_, how);
   if (!now) return waits;
   if (!layout_) layout_ = scx::Layout::of(*now);
@@ -110,6 +116,8 @@ LiveWatch::Waits LiveWatch::measure_waits(const walkers::Kernel& tables) {
 engine::task<> LiveWatch::watch(std::string symbol) {
   Result<> result;
   const auto use = [this, &symbol, &result](const walkers::Kernel& tables) {
+    // Asked for before the first look.
+    if (!words_.places()) words_.adopt(freeze::WordWatch::find(tables, live_, words_.latch_name()));
     const auto slot = words_.watch(symbol, tables);
     if (!slot) result = fail(slot.error());
   };
@@ -121,6 +129,14 @@ engine::task<> LiveWatch::watch(std::string symbol) {
 
 void LiveWatch::report(RunReport& report) const {
   report.exit_kind_method = to_string(words_.method());
+  if (const auto& name = words_.latch_name(); !name.map.empty()) {
+    auto& told = report.latch.emplace();
+    told.map = name.map;
+    told.variable = name.variable;
+    told.at_least = name.at_least;
+    told.state = to_string(latch_told_ ? freeze::LatchState::triggered : words_.latch());
+    if (words_.places() && words_.places()->latch_problem) told.problem = *words_.places()->latch_problem;
+  }
   report.watched = watched_;
   for (unsigned slot = 0; slot < freeze::kMaxUserWatches; ++slot)
     if (const auto& word = words_.user(slot))

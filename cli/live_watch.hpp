@@ -24,12 +24,14 @@ class LiveWatch {
  public:
   struct Tell {
     std::function<void()> failure;                         // the scheduler is being thrown out, at this moment
+    std::function<void(const std::string& text)> latched;  // a program of the guest says that it has failed
     std::function<void()> long_wait;                       // somebody has waited for half of what the watchdog allows
     std::function<void(const std::string& symbol)> fired;  // a variable that was asked for has another value
   };
   struct Setting {
     bool nested = false;
     bool hardware = false;  // debug registers fire on this host: vmm::write_watches_fire()
+    freeze::LatchName latch = {};
   };
   // Before the vCPUs start.
   LiveWatch(vmm::Vm& vm, SnapshotSeries& series, Setting setting, Tell tell);
@@ -43,7 +45,7 @@ class LiveWatch {
   engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
 
   // The kernel's tables have been read: captures and watches find their way.
-  bool knows_kernel() const { return words_.places() && words_.places()->types; }
+  bool knows_kernel() const { return held_ == 0 && words_.places() && words_.places()->types; }
   freeze::WordWatch::Scheduler scheduler() const { return held_ == 0 ? words_.scheduler() : freeze::WordWatch::Scheduler::changing; }
 
   // How exit_kind and the variables are watched, for the manifest.
@@ -69,7 +71,7 @@ class LiveWatch {
   std::vector<WatchedVariable> watched_;        // the first of them
   std::optional<walkers::scx::Layout> layout_;  // used by look()'s worker
   unsigned held_ = 0;                           // words_ is in a worker's hands: no polls meanwhile
-  bool failure_told_ = false, wait_told_ = false;
+  bool failure_told_ = false, latch_told_ = false, wait_told_ = false;
 };
 
 }  // namespace floe::cli

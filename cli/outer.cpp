@@ -138,6 +138,7 @@ std::vector<std::string> OuterRun::inner_arguments() const {
   if (!plan_.scheduler_file.empty()) args.insert(args.end(), {"--inside-scheduler", "/floe/scheduler"});
   if (!plan_.scenario.steps.empty()) args.insert(args.begin() + 2, {"/floe/scenario.json", "--inside-scenario", plan_.options.scenario});
   if (!o.append.empty()) args.push_back("--append=" + o.append);
+  if (!o.latch.empty()) args.push_back("--latch=" + o.latch);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
   if (o.progress) args.push_back("--inside-progress");
   if (o.json) args.push_back("--json");

@@ -34,11 +34,16 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
       setting_(setting),
       owner_(std::move(owner)),
       on_demand_(series),
-      live_(vm, series, {setting.nested, setting.write_watches},
+      live_(vm, series, {setting.nested, setting.write_watches, setting.latch},
             {.failure =
                  [this] {
                    late_hinted_ = true;
                    late();
+                 },
+             .latched =
+                 [this](const std::string& text) {
+                   owner_.latched(text);
+                   if (orders_) orders_->spawn(take_latched(), "latched snapshot");
                  },
              .long_wait =
                  [this] {
@@ -78,6 +83,15 @@ engine::task<> RunCaptures::take_late() {
   if (taken.is_error()) owner_.note("a late snapshot failed: " + taken.error().message);
   owner_.late_taken();
   co_return engine::ok;
+}
+
+// The end as a program of the guest tells it. The kernel may have none to tell of.
+engine::task<> RunCaptures::take_latched() {
+  const auto taken = co_await series_.hurry(freeze::Cause::kLate, true);
+  if (taken.is_error()) owner_.note("a snapshot at the latch failed: " + taken.error().message);
+  auto words = read_last_words();
+  auto read = co_await std::move(words);
+  co_return std::move(read);
 }
 
 // Somebody has waited for half of what the watchdog allows: the snapshot to compare the end with.

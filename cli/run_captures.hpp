@@ -29,12 +29,14 @@ class RunCaptures {
     std::function<void(std::string)> note;                                             // for the manifest
     std::function<void(const std::string& line)> tell;                                 // for the user
     std::function<void()> late_taken;                                                  // by late(), or it could not be
+    std::function<void(const std::string& text)> latched;                              // a program of the guest has failed, it says
     std::function<void()> words_read;                                                  // by last_words(), or there are none
     std::function<void()> scenario_ended;
   };
   struct Setting {
     bool nested = false;
     bool write_watches = false;  // debug registers fire on this host
+    freeze::LatchName latch = {};
     bool has_scheduler = false;  // the run was given one
     std::size_t periodic = 0;    // captures, spread over...
     std::chrono::nanoseconds duration{};
@@ -64,6 +66,7 @@ class RunCaptures {
 
  private:
   engine::task<> take_late();
+  engine::task<> take_latched();
   engine::task<> take_early();
   engine::task<> take_watched(std::string symbol);
   engine::task<> take_periodic(std::size_t index, PeriodicMoment when);

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "freeze/latch_name.hpp"
 #include "freeze/periodic.hpp"
 
 namespace floe::cli {
@@ -62,6 +63,7 @@ constexpr std::string_view kFlags[] = {"--kernel",
                                        "--duration",
                                        "--boot-timeout",
                                        "--snapshot-hz",
+                                       "--latch",
                                        "--periodic",
                                        "--ring-depth",
                                        "--ring-bytes",
@@ -112,6 +114,10 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
   add_duration(app, "--boot-timeout", options.boot_timeout, "how long to wait for that hello");
   app.add_option("--snapshot-hz", options.snapshot_hz, "snapshots a second, 0 for none")->type_name("HZ")->capture_default_str();
+  app.add_option("--latch", options.latch,
+                 "a 32-bit variable of a BPF program (map probe_bp.bss, variable error) that tells of the scheduler's failure when it is "
+                 "AT_LEAST (1): a snapshot at once, the failure dump, and the run's end")
+      ->type_name("MAP:VARIABLE[:AT_LEAST]");
   app.add_option("--periodic", options.periodic,
                  "reports of this many snapshots, run.snapshot.periodic_000.json and on, spread over --duration")
       ->type_name("N")
@@ -185,6 +191,8 @@ Result<> check(const RunOptions& options) {
   if (options.ring_bytes && options.ring_bytes < kMiB)
     return fail(fmt::format("--ring-bytes {}: at least 1M is needed", options.ring_bytes));
   if (options.duration.count() == 0) return fail("--duration 0: give a time above zero");
+  if (!options.latch.empty())
+    if (const auto latch = freeze::parse_latch(options.latch); !latch) return fail("--latch: " + latch.error().message);
   if (options.periodic != 0 && !options.scenario.empty() && !options.duration_given)
     return fail("--periodic with a scenario needs --duration: its snapshots are spread over that time");
   if (const auto periodic = freeze::check_periodic(options.periodic, options.duration); !periodic)

@@ -40,6 +40,7 @@ struct RunOptions {
   std::chrono::nanoseconds duration = std::chrono::seconds(30);
   bool duration_given = false;  // else a scenario lasts as long as it takes
   std::chrono::nanoseconds boot_timeout = std::chrono::seconds(60);
+  std::string latch;  // MAP:VARIABLE[:AT_LEAST], or none
   double snapshot_hz = 1;
   unsigned periodic = 0;  // captures spread over the duration
   unsigned ring_depth = 60;

@@ -55,6 +55,16 @@ json::value captures(const RunReport& r) {
   return {{"answered", r.captures_answered}, {"first", std::move(list)}, {"events", std::move(events)}};
 }
 
+json::value latch(const RunReport& r) {
+  if (!r.latch) return nullptr;
+  return {{"map", json_text(r.latch->map)},
+          {"variable", json_text(r.latch->variable)},
+          {"at_least", r.latch->at_least},
+          {"state", r.latch->state},
+          {"method", "polled"},
+          {"problem", r.latch->problem.empty() ? json::value(nullptr) : json::value(json_text(r.latch->problem))}};
+}
+
 json::value periodic(const RunReport& r) {
   if (!r.periodic) return nullptr;
   return {{"asked", r.periodic->asked},
@@ -168,6 +178,7 @@ std::string to_json(const RunReport& r, bool pretty) {
         {"outcome", outcome_code(r.scheduler_outcome)},
         {"failure", scheduler_failure(r.scheduler_failure)},
         {"watched", r.exit_kind_method.empty() ? json::value(nullptr) : json::value(r.exit_kind_method)},
+        {"latch", latch(r)},
         {"stuck", r.stuck.empty() ? json::value(nullptr) : json::value(json_text(r.stuck))}}},
       {"captures", captures(r)},
       {"periodic", periodic(r)},

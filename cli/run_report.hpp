@@ -112,6 +112,13 @@ struct RunReport {
   std::optional<freeze::scenario::ScenarioOutcome> scenario;
   std::string scenario_file;
   std::vector<WatchedVariable> watched;  // in the order in which they fired, then those that did not
+  struct Latch {
+    std::string map, variable;
+    std::uint32_t at_least = 1;
+    std::string state;    // "triggered": it was once; else as it was last seen
+    std::string problem;  // why it could not be found when it was last looked for
+  };
+  std::optional<Latch> latch;
   std::string exit_kind_method;  // how the end of a scheduler is noticed in the running guest: "polled", "hardware"; empty: it was not
 
   std::map<std::string, std::uint64_t> vcpu_counters;

@@ -93,11 +93,12 @@ bool SnapshotSeries::nothing_fits(const freeze::Captured& capture) const {
   return ring_->size() == 0 && capture.take.ring_full;
 }
 
-engine::task<> SnapshotSeries::hurry(freeze::Cause cause) {
+engine::task<> SnapshotSeries::hurry(freeze::Cause cause, bool latched) {
   if (!ring_too_small_.empty()) co_return engine::ok;
   const auto taken = co_await coordinator_->capture(cause);
   if (!taken) co_return taken.failure();
   if (taken->capture && taken->capture->degraded()) failure_.degraded(cause, taken->capture);
+  if (latched && taken->taken()) failure_.latched(taken->capture->view);
   if (taken->capture && nothing_fits(*taken->capture)) {
     const auto refused = co_await refuse_ring();
     co_return refused.failure();
@@ -163,8 +164,7 @@ Result<> SnapshotSeries::walk(const freeze::SnapshotView& view) {
   walkers::OpenOptions options;
   options.previous = kernel_ ? &*kernel_ : nullptr;
   if (!view.machine().vcpus.empty()) options.cr3 = view.machine().vcpus.front().cr3;
-  std::optional<Clock::time_point> deadline;
-  if (walk_limit_.count() > 0) deadline = Clock::now() + walk_limit_;
+  const auto deadline = walk_deadline();
   options.deadline = deadline;
   auto kernel = walkers::Kernel::open(memory, options);
   if (!kernel) return fail(std::move(kernel.error()));
@@ -307,7 +307,9 @@ engine::task<std::shared_ptr<const Rendered>> SnapshotSeries::render(std::shared
 engine::task<> SnapshotSeries::with_tables(const freeze::LiveMemory& live, std::function<void(const walkers::Kernel&)> use) {
   const auto work = [this, &live, &use]() -> Result<> {
     if (!kernel_) {
-      auto opened = walkers::Kernel::open(live);
+      walkers::OpenOptions how;
+      how.deadline = walk_deadline();
+      auto opened = walkers::Kernel::open(live, how);
       if (!opened) return fail(std::move(opened.error()));
       kernel_.emplace(std::move(*opened));
     }
@@ -343,6 +345,11 @@ engine::task<> SnapshotSeries::dump_failure() {
   const auto done = co_await walk_pool_.run(work);
   if (!done) report_.notes.push_back("no failure dump: " + (done.is_error() ? done.error().message : std::string("cancelled")));
   co_return engine::ok;
+}
+
+std::optional<Clock::time_point> SnapshotSeries::walk_deadline() const {
+  if (walk_limit_.count() == 0) return std::nullopt;
+  return Clock::now() + walk_limit_;
 }
 
 std::string SnapshotSeries::summary() const {

@@ -56,8 +56,9 @@ class SnapshotSeries {
   engine::task<> read();
   void close_reading() { to_read_.close(); }
 
-  // One snapshot as soon as possible, beside the beat: something is happening to the guest now.
-  engine::task<> hurry(freeze::Cause cause);
+  // One snapshot as soon as possible, beside the beat: something is happening to the guest now. `latched`: it is the end, whatever the
+  // kernel says.
+  engine::task<> hurry(freeze::Cause cause, bool latched = false);
   // The failure dump of a snapshot, on a worker thread: made once for all who ask for that snapshot at the same time. Error: no kernel in
   // it.
   engine::task<std::shared_ptr<const Rendered>> render(std::shared_ptr<const freeze::SnapshotView> view);
@@ -69,6 +70,9 @@ class SnapshotSeries {
 
   // How long the guest has stood still for captures, in all.
   std::chrono::nanoseconds frozen_time() const { return frozen_; }
+
+  // Of a walk that begins now: --dump-deadline.
+  std::optional<vmm::Clock::time_point> walk_deadline() const;
 
   std::string summary() const;  // "12 snapshots in 61.2 MiB"
   bool has_snapshots() const { return ring_->size() != 0; }

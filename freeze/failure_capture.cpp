@@ -39,7 +39,7 @@ void FailureCapture::degraded(Cause cause, const std::shared_ptr<const Captured>
 }
 
 FailureCapture::State FailureCapture::state() const {
-  if (done_ || late_degraded_) return State::kDone;
+  if (done_ || latched_ || late_degraded_) return State::kDone;
   return early_ || early_degraded_ ? State::kTookEarly : State::kIdle;
 }
 

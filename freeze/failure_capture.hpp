@@ -33,10 +33,13 @@ class FailureCapture {
   // A capture for which not all vCPUs parked: of kLate or kEarly, else it says nothing of a failure.
   void degraded(Cause cause, const std::shared_ptr<const Captured>& capture);
 
+  // A latch of the guest says that this is the end. It is, until a snapshot shows one that the kernel tells of.
+  void latched(const View& view) { latched_ = view; }
+
   State state() const;
   const View& early() const { return early_; }
-  const View& before() const { return before_; }
-  const View& late() const { return late_; }
+  const View& before() const { return late_ || !latched_ ? before_ : late_; }
+  const View& late() const { return late_ ? late_ : latched_; }
   // The first one after it: there may be more of the kernel's words in it.
   const View& after() const { return after_; }
   // What there is in the place of a late, or an early, snapshot that could not be taken.
@@ -52,7 +55,7 @@ class FailureCapture {
   std::optional<std::string> early_skipped_reason() const;
 
  private:
-  View early_, before_, late_, after_;
+  View early_, before_, late_, after_, latched_;
   std::shared_ptr<const Captured> early_degraded_, late_degraded_;
   bool done_ = false;
   bool waiting_long_ = false;  // in the last look, somebody was

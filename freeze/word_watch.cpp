@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -274,7 +275,9 @@ LatchState WordWatch::read_latch() const noexcept {
 }
 
 void WordWatch::poll_latch() noexcept {
+  const std::uint32_t value = load32(latch_);
   latch_state_ = read_latch();
+  if (latch_state_ == LatchState::triggered) latch_value_ = std::max(value, latch_name_.at_least);
   if (latch_state_ == LatchState::not_resolved) latch_ = nullptr;  // until it is found again
 }
 

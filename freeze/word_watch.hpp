@@ -30,6 +30,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "freeze/latch_name.hpp"
 #include "freeze/snapshot_memory.hpp"
 #include "vmm/debug_registers.hpp"
 #include "vmm/ram.hpp"
@@ -48,13 +49,6 @@ std::string_view to_string(WatchMethod method);
 
 enum class LatchState : std::uint8_t { not_resolved, out_of_bounds, not_triggered, triggered };
 std::string_view to_string(LatchState state);
-
-// A 32-bit variable of a BPF program's section. An empty map: there is no latch.
-struct LatchName {
-  std::string map;  // exactly: "probe_bp.bss"
-  std::string variable;
-  std::uint32_t at_least = 1;  // it is triggered from this value on
-};
 
 // Where the words of a kernel lie. Made by WordWatch::find().
 struct WordPlaces {
@@ -114,6 +108,7 @@ class WordWatch {
   // How the scheduler that is attached now ends, read anew: 0 while it does not. Nothing when there is none.
   std::optional<std::uint32_t> exit_kind() const noexcept;
   LatchState latch() const { return latch_state_; }
+  std::uint32_t latch_value() const noexcept { return latch_value_; }  // that triggered it
   bool latch_was_out_of_bounds() const { return latch_was_out_of_bounds_; }
 
   // Whether a failure that was seen is to be captured, asked when the guest stands still: it can still be read, or the latch is set and was
@@ -171,6 +166,7 @@ class WordWatch {
   const std::byte* scx_root_ = nullptr;
   const std::byte* exit_kind_ = nullptr;
   const std::byte* latch_ = nullptr;
+  std::uint32_t latch_value_ = 0;
   std::uint64_t scheduler_ = 0;  // whose exit_kind that is; 0: of none
 
   std::optional<Failure> failure_;

@@ -153,8 +153,8 @@ Result<Report> report_of(const SnapshotView& view, const DumpSource& source) {
 
 FailureDump make_failure_dump(const FailureCapture& captured, const SchedulerWatch& watch, const DumpSource& source) {
   FailureDump dump;
-  if (watch.failure() && captured.late()) {
-    add_failure(dump, captured, *watch.failure(), source);
+  if (captured.late()) {
+    add_failure(dump, captured, watch.failure().value_or(SchedulerFailure()), source);
     return dump;
   }
   // No snapshot shows an end. One may have been tried for all the same.

@@ -83,6 +83,8 @@ BOOST_AUTO_TEST_CASE(values_out_of_range_name_their_flag) {
   BOOST_TEST(refused([](RunOptions& o) { o.snapshot_hz = -1; }).find("--snapshot-hz") == 0u);
   BOOST_TEST(refused([](RunOptions& o) { o.ring_depth = 0; }).find("--ring-depth") == 0u);
   BOOST_TEST(refused([](RunOptions& o) { o.duration = 0s; }).find("--duration") == 0u);
+  BOOST_TEST(refused([](RunOptions& o) { o.latch = "probe_bp.bss:error"; }).empty());
+  BOOST_TEST(refused([](RunOptions& o) { o.latch = "error"; }).find("--latch") == 0u);
   BOOST_TEST(refused([](RunOptions& o) { o.periodic = 64; }).empty());
   BOOST_TEST(refused([](RunOptions& o) { o.periodic = 65; }).find("--periodic") == 0u);
   const auto too_close = [](RunOptions& o) {

@@ -68,7 +68,7 @@ struct Run {
   }
 
   // As a run looks at what was taken.
-  void look(SnapshotView&& taken) {
+  std::shared_ptr<const SnapshotView> look(SnapshotView&& taken) {
     const auto view = std::make_shared<const SnapshotView>(std::move(taken));
     const RingMemory memory(*view, layout);
     walkers::OpenOptions how;
@@ -79,6 +79,7 @@ struct Run {
       watch.look(*kernel, view->meta().sequence, walkers::WalkBudget(100'000));
     }
     captured.looked(view, watch);
+    return view;
   }
 
   FailureDump dump() const {
@@ -263,6 +264,24 @@ BOOST_AUTO_TEST_CASE(an_early_snapshot_without_an_end_is_a_sibling_and_no_main_d
   BOOST_TEST(has_stuck_task(sibling(replaced.dump(), "early-only-late-suppressed")));
 
   BOOST_TEST(Run().dump().files.empty());
+}
+
+// A probe of the guest knows before the kernel does, or of what the kernel does not.
+BOOST_AUTO_TEST_CASE(a_latch_is_an_end_until_the_kernel_tells_of_one) {
+  Run run;
+  run.captured.latched(run.look(run.before(ScxGuest::kTimeout / 2)));
+  BOOST_TEST((run.captured.state() == FailureCapture::State::kDone));
+  run.look(run.snapshot());
+  const auto alone = run.dump();
+  BOOST_TEST(alone.files.size() == 1u, "what came after is none of it");
+  BOOST_TEST(dual(alone).late.capture->sequence.value() == 1u);
+  BOOST_TEST(dual(alone).early.has_value());
+  BOOST_TEST(!dual(alone).late.exit_info);
+  BOOST_TEST(has_stuck_task(dual(alone).late));
+  run.look(run.exiting());
+  const auto told = run.dump();
+  BOOST_TEST(dual(told).late.capture->sequence.value() == 3u);
+  BOOST_TEST(sibling(told, "before").capture->sequence.value() == 2u);
 }
 
 BOOST_AUTO_TEST_CASE(an_end_for_which_a_vcpu_did_not_park_is_degraded_and_keeps_the_early_one) {
