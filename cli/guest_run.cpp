@@ -72,6 +72,11 @@ GuestRun::~GuestRun() {
 
 engine::task<> GuestRun::run() {
   started_ = Clock::now();
+  engine::worker_pool prober(1);
+  const auto probe = [] { return vmm::write_watches_fire(); };
+  const auto fire = co_await prober.run(probe);
+  if (fire.is_error()) report_.notes.push_back("words are polled: " + fire.error().message);
+  write_watches_ = fire && *fire;
   const auto started = start_machine();
   if (!started) {
     report_.verdict = {started.error().code == ENOMEM || started.error().code == 0 ? Exit::kUsage : Exit::kHostCannot,
@@ -161,11 +166,9 @@ void GuestRun::start_captures() {
   owner.words_read = [this] { post(Event::Kind::kLastWords); };
   owner.latched = [this](const std::string& text) { conclude({Exit::kScheduler, printable(text)}); };
   owner.scenario_ended = [this] { post(Event::Kind::kScenarioEnded); };
-  const auto fire = vmm::write_watches_fire();
-  if (!fire) report_.notes.push_back("words are polled: " + fire.error().message);
   RunCaptures::Setting setting;
   setting.nested = plan_.nested;
-  setting.write_watches = fire && *fire;
+  setting.write_watches = write_watches_;
   if (!plan_.options.latch.empty()) setting.latch = freeze::parse_latch(plan_.options.latch).value();
   setting.has_scheduler = !plan_.options.scheduler.empty();
   setting.periodic = plan_.options.periodic;

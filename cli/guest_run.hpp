@@ -142,7 +142,8 @@ class GuestRun {
   vmm::wire::Encoder encoder_;
   std::vector<std::byte> scratch_;
   std::string console_line_;
-  bool crashed_ = false;  // the guest went down by a crash: its last state is worth a snapshot
+  bool write_watches_ = false;  // debug registers fire on this host
+  bool crashed_ = false;        // the guest went down by a crash: its last state is worth a snapshot
   bool stop_timer_set_ = false;
   bool interrupted_ = false;
   bool stop_after_late_ = false;  // the scheduler's process failed: one more snapshot, then the end
