@@ -1,7 +1,5 @@
 #include "cli/periodic_run.hpp"
 
-#include "vmm/gate.hpp"
-
 namespace floe::cli {
 namespace {
 
@@ -11,43 +9,42 @@ using Outcome = freeze::PeriodicCaptures::Outcome;
 // Captures are 100 ms apart or more.
 constexpr auto kBeat = 20ms;
 
-}  // namespace
-
-PeriodicRun::PeriodicRun(Setting setting, const SnapshotSeries& series, const LiveWatch& live, Take take)
-    : setting_(setting), series_(series), live_(live), take_(std::move(take)) {}
-
-std::chrono::nanoseconds PeriodicRun::now() const {
-  return vmm::Clock::now().time_since_epoch();
+std::chrono::nanoseconds now() {
+  return engine::loop::running_here()->now().time_since_epoch();
 }
 
+}  // namespace
+
 engine::task<> PeriodicRun::run() {
-  anchor_ = now();
-  clock_ = freeze::WorkloadClock(anchor_);
-  frozen_ = series_.frozen_time();
+  clock_ = freeze::WorkloadClock(now());
+  frozen_ = guest_.stood_still();
   engine::ticker beat(kBeat);
-  while (!captures_ || !captures_->over()) {
+  for (look(); !captures_ || !captures_->over(); look()) {
     const auto tick = co_await beat.next();
     if (!tick) co_return tick.failure();
-    keep_time();
-    if (!captures_ && live_.knows_kernel()) {
-      // By the workload's clock, whose zero is the anchor.
-      const auto window = freeze::periodic_window(0ns, std::nullopt, setting_.workload, clock_.elapsed(now()));
-      captures_.emplace(*window, setting_.count);
-    }
-    if (!captures_ || under_way_) continue;
-    const auto elapsed = clock_.elapsed(now());
-    const auto due = captures_->due(elapsed);
-    if (!due || !can_capture()) continue;
-    under_way_ = true;
-    const auto elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
-    take_(*due, {static_cast<std::uint64_t>(elapsed_ms), captures_->offset_ms(*due)});
   }
   co_return engine::ok;
 }
 
+void PeriodicRun::look() {
+  keep_time();
+  const auto elapsed = clock_.elapsed(now());
+  if (!captures_ && guest_.readable()) {
+    // By the workload's clock, whose zero is the anchor.
+    const auto window = freeze::periodic_window(0ns, std::nullopt, setting_.workload, elapsed);
+    captures_.emplace(*window, setting_.count);
+  }
+  if (!captures_ || under_way_) return;
+  const auto due = captures_->due(elapsed);
+  if (!due || !can_capture()) return;
+  under_way_ = true;
+  const auto elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(elapsed).count();
+  guest_.capture(*due, {static_cast<std::uint64_t>(elapsed_ms), captures_->offset_ms(*due)});
+}
+
 // What the guest stood still since the last look is no time of the workload's.
 void PeriodicRun::keep_time() {
-  const auto frozen = series_.frozen_time();
+  const auto frozen = guest_.stood_still();
   const auto at = now();
   clock_.pause(at - (frozen - frozen_));
   clock_.resume(at);
@@ -55,7 +52,7 @@ void PeriodicRun::keep_time() {
 }
 
 bool PeriodicRun::can_capture() const {
-  switch (live_.scheduler()) {
+  switch (guest_.scheduler()) {
     case freeze::WordWatch::Scheduler::bound:
       return true;
     case freeze::WordWatch::Scheduler::none:

@@ -10,11 +10,10 @@
 #include <functional>
 #include <optional>
 
-#include "cli/live_watch.hpp"
 #include "cli/run_report.hpp"
-#include "cli/snapshot_series.hpp"
 #include "engine/engine.hpp"
 #include "freeze/periodic.hpp"
+#include "freeze/word_watch.hpp"
 
 namespace floe::cli {
 
@@ -25,9 +24,13 @@ class PeriodicRun {
     std::chrono::nanoseconds workload{};
     bool needs_scheduler = false;
   };
-  using Take = std::function<void(std::size_t index, PeriodicMoment when)>;
-  // `take` makes the capture and then calls done().
-  PeriodicRun(Setting setting, const SnapshotSeries& series, const LiveWatch& live, Take take);
+  struct Guest {
+    std::function<bool()> readable;  // its kernel is
+    std::function<freeze::WordWatch::Scheduler()> scheduler;
+    std::function<std::chrono::nanoseconds()> stood_still;                // for captures, in all
+    std::function<void(std::size_t index, PeriodicMoment when)> capture;  // at once; done() is called then
+  };
+  PeriodicRun(Setting setting, Guest guest) : setting_(setting), guest_(std::move(guest)) {}
 
   // From the hello on, until the last one was tried.
   engine::task<> run();
@@ -37,15 +40,12 @@ class PeriodicRun {
   void report(RunReport& report) const;
 
  private:
-  std::chrono::nanoseconds now() const;
+  void look();
   bool can_capture() const;
   void keep_time();
 
   Setting setting_;
-  const SnapshotSeries& series_;
-  const LiveWatch& live_;
-  Take take_;
-  freeze::Nanoseconds anchor_{};
+  Guest guest_;
   freeze::WorkloadClock clock_{{}};
   std::optional<freeze::PeriodicCaptures> captures_;  // once the kernel can be read
   std::chrono::nanoseconds frozen_{};                 // taken out of the clock

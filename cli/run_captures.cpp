@@ -53,10 +53,15 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
                  [this](const std::string& symbol) {
                    if (orders_) orders_->spawn(take_watched(symbol), "watched snapshot");
                  }}),
-      periodic_({setting.periodic, setting.duration, wants_scheduler(setting)}, series, live_,
-                [this](std::size_t index, PeriodicMoment when) {
-                  if (orders_) orders_->spawn(take_periodic(index, when), "periodic snapshot");
-                }),
+      periodic_({setting.periodic, setting.duration, wants_scheduler(setting)}, {.readable = [this] { return live_.knows_kernel(); },
+                                                                                 .scheduler = [this] { return live_.scheduler(); },
+                                                                                 .stood_still = [this] { return series_.frozen_time(); },
+                                                                                 .capture =
+                                                                                     [this](std::size_t index, PeriodicMoment when) {
+                                                                                       if (orders_)
+                                                                                         orders_->spawn(take_periodic(index, when),
+                                                                                                        "periodic snapshot");
+                                                                                     }}),
       guest_(owner_.send),
       scenario_host_(guest_, setting.has_scheduler, {on_demand_, live_, owner_.tell}) {}
 
