@@ -191,14 +191,15 @@ Result<std::vector<std::byte>> OuterRun::pack() const {
 
 std::vector<std::string> OuterRun::qemu_arguments(const Trip&) const {
   const std::uint64_t mib = std::max<std::uint64_t>(3072, plan_.options.memory_mib + (plan_.options.effective_ring_bytes() >> 20) + 1024);
-  // One outer CPU is as fast as two here and leaves no race between emulated CPUs.
+  // One outer CPU is as fast as two here and leaves no race between emulated CPUs. QEMU 7.2 loses the flags of a cmpxchg16b that an
+  // interrupt follows: the outer kernel must do without it, as the guest does.
   return {host_.qemu,
           "-M",
           "q35",
           "-accel",
           "tcg,thread=single",
           "-cpu",
-          "max",
+          "max,cx16=off",
           "-smp",
           "1",
           "-m",
