@@ -131,6 +131,7 @@ class SnapshotSeries {
   std::chrono::nanoseconds walk_limit_{};  // of one snapshot, or of the dump of one; 0: none
 
   engine::mailbox<std::shared_ptr<Reading>> to_read_;
+  vmm::Clock::time_point walk_again_{};    // ticks before it are not walked
   std::optional<walkers::Kernel> kernel_;  // of the last walk: lends its tables to the next
   std::uint64_t read_sequence_ = 0;        // of the last snapshot walked
   std::vector<std::uint64_t> touched_;     // the pages it read, on their way to the snapshotter

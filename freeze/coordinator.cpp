@@ -9,9 +9,10 @@
 namespace floe::freeze {
 namespace {
 
-// Pages that none of this many newest snapshots brought are compressed, a few at a time, so that a tick never pays for many.
+// Pages that none of this many newest snapshots brought are compressed: behind each capture this many, and fewer where the next one waits.
 constexpr std::size_t kHotSnapshots = 10;
 constexpr std::size_t kCompressedPerCapture = 128;
+constexpr std::size_t kCompressedAtOnce = 16;
 
 constexpr const char* kEnding = "the run is ending";
 
@@ -144,9 +145,19 @@ engine::task<> Coordinator::serve(std::shared_ptr<Pending> order) {
   if (tell_) tell_(capture);
   const Clock::time_point froze(std::chrono::nanoseconds(capture->take.meta.monotonic_ns));
   answer_all(capture, std::max(began, froze));
-  const auto compress = [this] { ring_.compress_cold(kHotSnapshots, kCompressedPerCapture); };
-  const auto compressed = co_await pool_.run(compress);
+  const auto compressed = co_await compress();
   if (!compressed) co_return compressed.failure();
+  co_return engine::ok;
+}
+
+// Some of it always: a guest that is frozen again and again would have a history without any compression.
+engine::task<> Coordinator::compress() {
+  const auto some = [this] { return ring_.compress_cold(kHotSnapshots, kCompressedAtOnce); };
+  for (std::size_t pages = 0; pages < kCompressedPerCapture; pages += kCompressedAtOnce) {
+    const auto compressed = co_await pool_.run(some);
+    if (!compressed) co_return compressed.failure();
+    if (*compressed < kCompressedAtOnce || !waiting_.empty()) break;
+  }
   co_return engine::ok;
 }
 

@@ -82,6 +82,7 @@ class Coordinator {
   std::shared_ptr<Pending> most_urgent();
   std::uint64_t tick_waiting() const;
   engine::task<> serve(std::shared_ptr<Pending> order);
+  engine::task<> compress();
   void perform(Pending& order);
   void answer_all(const std::shared_ptr<const Captured>& capture, Clock::time_point began);
   void refuse_all(const std::string& why);

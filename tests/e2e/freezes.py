@@ -1,6 +1,6 @@
 """Freezes in a row of a busy guest with two vCPUs: each vCPU runs on after each of them, and the kernel notices none.
 
-FLOE_FREEZES is their number: 300; the long test: 10,000. A run without freezes is made only where the log says something, to see whether it
+FLOE_FREEZES is their number: 1,000; the long test: 10,000. A run without freezes is made only where the log says something, to see whether it
 says the same without them.
 """
 
@@ -15,7 +15,7 @@ import unittest
 
 import floe
 
-FREEZES = int(os.environ.get("FLOE_FREEZES", "300"))
+FREEZES = int(os.environ.get("FLOE_FREEZES", "1000"))
 MOST_SECONDS = 20 + FREEZES  # far beyond what they take on an emulated CPU
 NOTICED = re.compile(r"soft lockup|rcu.*detected stalls|Marking clocksource .* unstable")
 WINDOW = 2  # reports in which each CPU must have worked
@@ -35,7 +35,7 @@ def busy_ticks(text):
 
 class Freezes(floe.Case):
     def launch(self, hz):
-        machine = ("--kernel", floe.newest_kernel(), "--cpus", 2, "--memory", 256, "--duration", f"{MOST_SECONDS}s")
+        machine = ("--kernel", floe.newest_kernel(), "--cpus", 2, "--memory", 128, "--duration", f"{MOST_SECONDS}s")
         history = ("--snapshot-hz", hz, "--ring-depth", 3, "--keep-snapshots")
         programs = [word for path in (floe.WORKERS, "/bin/grep", "/bin/sleep") for word in ("--add", path)]
         return self.start(*machine, *history, *programs, "--", "/bin/sh", "-c", LOAD)
