@@ -112,7 +112,8 @@ Check check_watches(const HostFacts& host) {
   if (host.kvm_problem) return check;
   const auto fire = vmm::write_watches_fire();
   check.good = fire && *fire;
-  check.found = check.good ? "hardware: a tiny guest's write to a watched word is told at once"
+  check.found = check.good ? "hardware, for a scheduler's end and three variables (a latch is polled): a tiny guest's write to a watched "
+                             "word is told at once"
                 : fire     ? "polled every few milliseconds: this KVM takes watches by debug register, and they never fire"
                            : "polled: " + fire.error().message;
   return check;

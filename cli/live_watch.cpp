@@ -73,7 +73,7 @@ engine::task<> LiveWatch::look() {
     if (!due) co_return due.failure();
     freeze::WordPlaces places;
     Waits waits;
-    const auto last = words_.places();
+    const auto last = held_ == 0 ? words_.places() : nullptr;  // saves work
     const auto use = [this, &places, &waits, &last](const walkers::Kernel& tables) {
       places = freeze::WordWatch::find(tables, live_, words_.latch_name(), last);
       waits = measure_waits(tables);
@@ -86,7 +86,10 @@ engine::task<> LiveWatch::look() {
       continue;
     }
     // Where a worker has the words now, the next look tells them what has moved.
-    if (held_ == 0) words_.adopt(std::move(places));
+    if (held_ == 0) {
+      words_.adopt(std::move(places));
+      if (words_.latch() != freeze::LatchState::not_resolved) latch_seen_ = words_.latch();
+    }
     const bool long_wait = waits.oldest && waits.threshold && *waits.oldest >= *waits.threshold;
     if (long_wait && !wait_told_) tell_.long_wait();
     wait_told_ = long_wait;
@@ -134,8 +137,12 @@ void LiveWatch::report(RunReport& report) const {
     told.map = name.map;
     told.variable = name.variable;
     told.at_least = name.at_least;
-    told.state = to_string(latch_told_ ? freeze::LatchState::triggered : words_.latch());
-    if (words_.places() && words_.places()->latch_problem) told.problem = *words_.places()->latch_problem;
+    told.state = to_string(latch_told_ ? freeze::LatchState::triggered : latch_seen_);
+    if (told.state == to_string(freeze::LatchState::not_resolved)) {
+      const auto places = words_.places();
+      told.problem = places && places->latch_problem ? *places->latch_problem : "the guest was never looked at";
+      report.notes.push_back(fmt::format("the latch {} of {} was never found: {}", name.variable, name.map, told.problem));
+    }
   }
   report.watched = watched_;
   for (unsigned slot = 0; slot < freeze::kMaxUserWatches; ++slot)

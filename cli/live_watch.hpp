@@ -68,9 +68,10 @@ class LiveWatch {
   Tell tell_;
   freeze::LiveMemory live_;
   freeze::WordWatch words_;
-  std::vector<WatchedVariable> watched_;        // the first of them
-  std::optional<walkers::scx::Layout> layout_;  // used by look()'s worker
-  unsigned held_ = 0;                           // words_ is in a worker's hands: no polls meanwhile
+  std::vector<WatchedVariable> watched_;                              // the first of them
+  std::optional<walkers::scx::Layout> layout_;                        // used by look()'s worker
+  unsigned held_ = 0;                                                 // words_ is in a worker's hands: no polls meanwhile
+  freeze::LatchState latch_seen_ = freeze::LatchState::not_resolved;  // when it was there last
   bool failure_told_ = false, latch_told_ = false, wait_told_ = false;
 };
 

@@ -115,8 +115,8 @@ struct RunReport {
   struct Latch {
     std::string map, variable;
     std::uint32_t at_least = 1;
-    std::string state;    // "triggered": it was once; else as it was last seen
-    std::string problem;  // why it could not be found when it was last looked for
+    std::string state;    // "triggered": it was once; else as it was when it was there last
+    std::string problem;  // of one that was never found: why
   };
   std::optional<Latch> latch;
   std::string exit_kind_method;  // how the end of a scheduler is noticed in the running guest: "polled", "hardware"; empty: it was not

@@ -53,8 +53,11 @@ class Watches(floe.Case):
     # Its first words come before floe has looked at the guest for the first time.
     def test_a_watch_is_the_first_thing_that_a_guest_asks_for(self):
         command = "floe-guest watch jiffies || exit 9; floe-guest snapshot after || exit 8"
-        run = self.floe("--kernel", floe.kernel("6."), *self.MACHINE, "--", "/bin/sh", "-c", command)
+        latch = ("--latch", "nobody.bss:error")
+        run = self.floe("--kernel", floe.kernel("6."), *self.MACHINE, *latch, "--", "/bin/sh", "-c", command)
         self.assertEqual(run.code, 0, run.reason)
+        self.assertEqual(run.manifest["scheduler"]["latch"]["state"], "not_resolved")
+        self.assertIn("nobody.bss", run.manifest["scheduler"]["latch"]["problem"])
         self.assertEqual({one["tag"] for one in self.captures(run)}, {"jiffies", "after"})
         (watch,) = run.manifest["watches"]
         self.assertEqual(watch["symbol"], "jiffies")
