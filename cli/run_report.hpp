@@ -46,6 +46,21 @@ struct WatchedVariable {
   std::optional<std::uint32_t> after;  // what was seen when it fired; absent: it did not
 };
 
+// The variable of --latch.
+struct WatchedLatch {
+  std::string map, variable;
+  std::uint32_t at_least = 1;
+  std::string state;    // "triggered": it was once; else as it was when it was there last
+  std::string problem;  // of one that was never found: why
+};
+
+// What became of the captures of --periodic.
+struct PeriodicTally {
+  std::uint64_t asked = 0;
+  std::uint64_t captured = 0, degraded = 0, suppressed = 0;  // of those tried
+  std::string reason;                                        // why not all were tried
+};
+
 struct RunReport {
   Verdict verdict;
   std::string phase = "starting";  // where it ended: starting, booting, running, stopping, ended
@@ -103,22 +118,11 @@ struct RunReport {
   std::vector<OnDemandCapture> captures;  // the first of them
   std::uint64_t captures_answered = 0;    // all
   std::vector<freeze::BridgeEvent> bridge_events;
-  struct Periodic {
-    std::uint64_t asked = 0;
-    std::uint64_t captured = 0, degraded = 0, suppressed = 0;  // of those tried
-    std::string reason;                                        // why not all were tried
-  };
-  std::optional<Periodic> periodic;
+  std::optional<PeriodicTally> periodic;
   std::optional<freeze::scenario::ScenarioOutcome> scenario;
   std::string scenario_file;
   std::vector<WatchedVariable> watched;  // in the order in which they fired, then those that did not
-  struct Latch {
-    std::string map, variable;
-    std::uint32_t at_least = 1;
-    std::string state;    // "triggered": it was once; else as it was when it was there last
-    std::string problem;  // of one that was never found: why
-  };
-  std::optional<Latch> latch;
+  std::optional<WatchedLatch> latch;
   std::string exit_kind_method;  // how the end of a scheduler is noticed in the running guest: "polled", "hardware"; empty: it was not
 
   std::map<std::string, std::uint64_t> vcpu_counters;
