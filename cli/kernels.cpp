@@ -86,8 +86,8 @@ Result<std::string> default_kernel() {
   return kernels.front().image;
 }
 
-// Since 7.1 the kernel may put off setting its next timer until an interrupt ends (CONFIG_HRTIMER_REARM_DEFERRED). With vCPUs of an
-// emulated AMD-V on the only CPU it now and then does not: 7.2.13 had no tick for minutes, while a guest that spun kept the CPU.
+// Since 7.1 the kernel may put off setting its next timer until an interrupt ends (CONFIG_HRTIMER_REARM_DEFERRED). Under QEMU one that does
+// so was seen without a tick for minutes, while a vCPU had its only CPU (docs/design/0003-outer-machine.md).
 Result<StockKernel> outer_kernel() {
   auto kernels = stock_kernels();
   std::erase_if(kernels, [](const StockKernel& kernel) { return kernel.modules.empty(); });

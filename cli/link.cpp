@@ -210,6 +210,11 @@ engine::task<> LinkServer::send_signal(int number) {
   co_return engine::ok;
 }
 
+void LinkServer::nudge() {
+  std::vector<std::byte> frame;
+  if (ready_ && encoder_.encode(kNudge, {}, frame)) (void)::send(fd_, frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 engine::task<std::string> LinkServer::ask(std::string request) {
   if (!ready_) co_return refusal("the run has not begun yet");
   const std::uint32_t id = ++last_request_;

@@ -37,6 +37,7 @@ inline constexpr std::uint32_t kAnswer = vmm::wire::tag("LANS");   // u32 id, te
 inline constexpr std::uint32_t kVerdictTaken = vmm::wire::tag("LTAK");  // everything has arrived: the machine may go
 inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");        // u32: SIGINT or SIGTERM
 inline constexpr std::uint32_t kRequest = vmm::wire::tag("LREQ");       // u32 id, text: a line of the control socket
+inline constexpr std::uint32_t kNudge = vmm::wire::tag("LNUD");         // nothing: its interrupt is all that is wanted
 
 // A file of a run's folder, as it may be named over the link: no way out of the folder.
 bool valid_name(std::string_view name);
@@ -80,6 +81,8 @@ class LinkServer {
   engine::task<> serve();
 
   engine::task<> send_signal(int number);
+  // Interrupts the outer machine, once its floe is up; dropped where it does not keep up.
+  void nudge();
   // A line of the control socket, answered by the inner floe, or by a refusal when that takes too long.
   engine::task<std::string> ask(std::string request);
 

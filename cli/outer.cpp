@@ -28,7 +28,8 @@ using namespace std::chrono_literals;
 constexpr int kLinkFd = 3;       // QEMU's end of the link
 constexpr int kInitramfsFd = 4;  // the outer initramfs
 constexpr std::size_t kConsoleTail = 4096;
-constexpr auto kOuterBoot = 120s;   // QEMU start to the inner floe's first word; 4 s on an idle machine
+constexpr auto kOuterBoot = 120s;  // QEMU start to the inner floe's first word; 4 s on an idle machine
+constexpr auto kNudge = 250ms;
 constexpr auto kOuterGrace = 120s;  // beyond the run's own times, for packing up
 
 // Rounded up: a short time never becomes 0, which would be no limit.
@@ -289,6 +290,16 @@ engine::task<> OuterRun::stop_when_asked(Trip& trip) {
   co_return engine::ok;
 }
 
+// QEMU sets and clears its CPU's pending interrupts without a lock, and so loses one now and then: the outer kernel's timer then stays
+// pending, and everything stands still until something else interrupts.
+engine::task<> OuterRun::keep_awake(Trip& trip) {
+  for (;;) {
+    const auto slept = co_await engine::sleep_for(kNudge);
+    if (!slept) co_return engine::ok;
+    trip.link->nudge();
+  }
+}
+
 engine::task<> OuterRun::backstop(Trip& trip) {
   const auto booted = co_await engine::sleep_for(kOuterBoot);
   if (!booted) co_return engine::ok;
@@ -316,6 +327,7 @@ engine::task<> OuterRun::travel(Trip& trip) {
   watch.spawn(read_console(trip), "outer console");
   limits.spawn(stop_when_asked(trip), "signals");
   limits.spawn(backstop(trip), "backstop");
+  limits.spawn(keep_awake(trip), "nudges");
   const auto ended = co_await watch_process(trip);
   link_ = nullptr;
   const auto drained = co_await watch.join();  // both end when QEMU's ends of socket and pipe are closed

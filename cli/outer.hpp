@@ -39,6 +39,7 @@ class OuterRun {
   engine::task<> watch_process(Trip& trip);
   engine::task<> stop_when_asked(Trip& trip);
   engine::task<> backstop(Trip& trip);
+  engine::task<> keep_awake(Trip& trip);
   Result<> start(Trip& trip);
   std::vector<std::string> qemu_arguments(const Trip& trip) const;
   std::vector<std::string> inner_arguments() const;
