@@ -142,7 +142,7 @@ engine::task<> LinkFolder::write(Item item) {
   co_return sent;
 }
 
-engine::task<> LinkFolder::receive(std::function<void(int)> on_signal, RequestHandler handler) {
+engine::task<> LinkFolder::receive(RequestHandler handler) {
   engine::scope answers("requests from outside", engine::errors::collect);
   wire::Decoder decoder;
   std::array<std::byte, 512> buffer;
@@ -154,10 +154,9 @@ engine::task<> LinkFolder::receive(std::function<void(int)> on_signal, RequestHa
     if (got <= 0) break;
     decoder.feed(std::span(buffer).first(static_cast<std::size_t>(got)));
     while (const auto frame = decoder.next()) {
+      if (frame->type != kRequest) continue;
       wire::Reader reader(frame->payload);
       const std::uint32_t number = reader.u32();
-      if (frame->type == kSignal) on_signal(static_cast<int>(number));
-      if (frame->type != kRequest) continue;
       const std::string request = reader.string(ControlServer::kMostLine);
       if (reader.ok()) answers.spawn(answer(number, request, handler), "request from outside");
     }
@@ -197,15 +196,6 @@ engine::task<> LinkServer::send(std::uint32_t type, std::vector<std::byte> paylo
   std::vector<std::byte> frame;
   if (!encoder_.encode(type, payload, frame)) co_return engine::ok;
   const auto sent = co_await engine::write_all(fd_, frame);
-  if (!sent) co_return sent.failure();
-  co_return engine::ok;
-}
-
-engine::task<> LinkServer::send_signal(int number) {
-  std::vector<std::byte> payload;
-  wire::Writer(payload).u32(static_cast<std::uint32_t>(number));
-  auto sending = send(kSignal, std::move(payload));
-  const auto sent = co_await std::move(sending);
   if (!sent) co_return sent.failure();
   co_return engine::ok;
 }

@@ -1,9 +1,9 @@
 // The line between a floe inside an outer machine and the floe outside that started it: the TLV wire over a virtio-serial port.
 //
 // The inner floe does the work; its folder, its output and its end are outside. So the inner one sends each append, each whole file,
-// each line for the terminal and at last its exit code, and the outer one carries them out as they come; the outer one sends
-// the signals it receives. Nothing is kept back until the end, and nothing but floe itself and its wire codec is needed on
-// either side (see docs/design/0003-outer-machine.md).
+// each line for the terminal and at last its exit code, and the outer one carries them out as they come. Signals travel over a port of
+// their own, a byte each, and are delivered as signals by the outer machine's init. Nothing is kept back until the end, and nothing but
+// floe itself and its wire codec is needed on either side (see docs/design/0003-outer-machine.md).
 #pragma once
 
 #include <condition_variable>
@@ -20,6 +20,7 @@
 namespace floe::cli::link {
 
 inline constexpr const char* kPortName = "floe-link";
+inline constexpr const char* kSignalPortName = "floe-signals";
 
 // Inner to outer.
 inline constexpr std::uint32_t kReady = vmm::wire::tag("LRDY");    // the inner floe is up
@@ -35,7 +36,6 @@ inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, 
 inline constexpr std::uint32_t kAnswer = vmm::wire::tag("LANS");   // u32 id, text: of a request
 // Outer to inner.
 inline constexpr std::uint32_t kVerdictTaken = vmm::wire::tag("LTAK");  // everything has arrived: the machine may go
-inline constexpr std::uint32_t kSignal = vmm::wire::tag("LSIG");        // u32: SIGINT or SIGTERM
 inline constexpr std::uint32_t kRequest = vmm::wire::tag("LREQ");       // u32 id, text: a line of the control socket
 inline constexpr std::uint32_t kNudge = vmm::wire::tag("LNUD");         // nothing: its interrupt is all that is wanted
 
@@ -52,8 +52,8 @@ class LinkFolder final : public RunFolder {
   void guest_said_hello() override { (void)send(kHello, {}); }
   const std::string& path() const override { return path_; }
 
-  // What comes from outside, until the port fails: calls `on_signal` with the numbers of signals, has requests answered by `handler`.
-  engine::task<> receive(std::function<void(int)> on_signal, RequestHandler handler);
+  // Requests from outside, until the port fails: `handler` answers them.
+  engine::task<> receive(RequestHandler handler);
 
   // Any thread: blocks while the outer side is slow.
   Result<> send(std::uint32_t type, std::span<const std::byte> payload);
@@ -80,7 +80,6 @@ class LinkServer {
   // Until the other end closes. Files are written into the folder as they come.
   engine::task<> serve();
 
-  engine::task<> send_signal(int number);
   // Interrupts the outer machine, once its floe is up; dropped where it does not keep up.
   void nudge();
   // A line of the control socket, answered by the inner floe, or by a refusal when that takes too long.

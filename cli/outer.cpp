@@ -27,6 +27,7 @@ using namespace std::chrono_literals;
 
 constexpr int kLinkFd = 3;       // QEMU's end of the link
 constexpr int kInitramfsFd = 4;  // the outer initramfs
+constexpr int kSignalsFd = 5;    // QEMU's end of the port for signals
 constexpr std::size_t kConsoleTail = 4096;
 constexpr auto kOuterBoot = 120s;  // QEMU start to the inner floe's first word; 4 s on an idle machine
 constexpr auto kNudge = 250ms;
@@ -55,8 +56,20 @@ UniqueFd above_fixed(UniqueFd fd) {
   return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10));
 }
 
+// A line to the outer machine: `ours`, and QEMU's end of it.
+Result<UniqueFd> connect(UniqueFd& ours) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return fail_errno(errno, "socketpair for the outer machine");
+  ours.reset(pair[0]);
+  return above_fixed(UniqueFd(pair[1]));
+}
+
+struct QemuFds {
+  int link, signals, initramfs, console;
+};
+
 // In the child of fork(): only async-signal-safe calls.
-[[noreturn]] void become_qemu(pid_t parent, int link, int initramfs, int console, char* const* argv) {
+[[noreturn]] void become_qemu(pid_t parent, const QemuFds& fds, char* const* argv) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // Ctrl-C on the terminal is floe's to handle
@@ -65,11 +78,12 @@ UniqueFd above_fixed(UniqueFd fd) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   const int null = ::open("/dev/null", O_RDONLY);
   ::dup2(null, STDIN_FILENO);
-  ::dup2(console, STDOUT_FILENO);
-  ::dup2(console, STDERR_FILENO);
-  ::dup2(link, kLinkFd);
-  ::dup2(initramfs, kInitramfsFd);
-  ::syscall(SYS_close_range, kInitramfsFd + 1, ~0u, 0);
+  ::dup2(fds.console, STDOUT_FILENO);
+  ::dup2(fds.console, STDERR_FILENO);
+  ::dup2(fds.link, kLinkFd);
+  ::dup2(fds.initramfs, kInitramfsFd);
+  ::dup2(fds.signals, kSignalsFd);
+  ::syscall(SYS_close_range, kSignalsFd + 1, ~0u, 0);
   ::execv(argv[0], argv);
   ::_exit(127);
 }
@@ -78,6 +92,7 @@ UniqueFd above_fixed(UniqueFd fd) {
 
 struct OuterRun::Trip {
   UniqueFd socket;   // our end of the link
+  UniqueFd signals;  // our end of the port for signals
   UniqueFd console;  // what QEMU and the outer kernel print
   UniqueFd process;  // pidfd
   pid_t pid = -1;
@@ -141,6 +156,7 @@ std::vector<std::string> OuterRun::inner_arguments() const {
   if (!o.append.empty()) args.push_back("--append=" + o.append);
   if (!o.latch.empty()) args.push_back("--latch=" + o.latch);
   if (o.keep_snapshots) args.push_back("--keep-snapshots");
+  if (o.deaf_port != 0) args.insert(args.end(), {"--test-deaf-port", std::to_string(o.deaf_port)});
   if (o.progress) args.push_back("--inside-progress");
   if (o.json) args.push_back("--json");
   if (o.quiet) args.push_back("--quiet");
@@ -224,14 +240,18 @@ std::vector<std::string> OuterRun::qemu_arguments(const Trip&) const {
           "-device",
           "virtio-serial-pci",
           "-device",
-          fmt::format("virtserialport,chardev=link,name={}", link::kPortName)};
+          fmt::format("virtserialport,chardev=link,name={}", link::kPortName),
+          "-chardev",
+          fmt::format("socket,id=signals,fd={}", kSignalsFd),
+          "-device",
+          fmt::format("virtserialport,chardev=signals,name={}", link::kSignalPortName)};
 }
 
 Result<> OuterRun::start(Trip& trip) {
-  int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return fail_errno(errno, "socketpair for the outer machine");
-  trip.socket.reset(pair[0]);
-  const UniqueFd theirs = above_fixed(UniqueFd(pair[1]));
+  auto link_end = connect(trip.socket);
+  if (!link_end) return fail(std::move(link_end.error()));
+  auto signals_end = connect(trip.signals);
+  if (!signals_end) return fail(std::move(signals_end.error()));
   int pipe[2];
   if (::pipe2(pipe, O_CLOEXEC) != 0) return fail_errno(errno, "pipe for the outer machine's console");
   trip.console.reset(pipe[0]);
@@ -247,7 +267,8 @@ Result<> OuterRun::start(Trip& trip) {
   const pid_t parent = ::getpid();
   trip.pid = ::fork();
   if (trip.pid < 0) return fail_errno(errno, "starting QEMU");
-  if (trip.pid == 0) become_qemu(parent, theirs.get(), initramfs.get(), console.get(), argv.data());
+  const QemuFds fds{link_end->get(), signals_end->get(), initramfs.get(), console.get()};
+  if (trip.pid == 0) become_qemu(parent, fds, argv.data());
   trip.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, trip.pid, 0)));
   if (!trip.process) return fail_errno(errno, "pidfd_open");
   trip.link = std::make_unique<link::LinkServer>(trip.socket.get(), folder_);
@@ -275,7 +296,8 @@ engine::task<> OuterRun::watch_process(Trip& trip) {
   co_return engine::ok;
 }
 
-// The first signal is passed on, so that the inner floe writes what there is; before it is up there is nothing to write.
+// The first signal is passed on, so that the inner floe writes what there is; before it is up there is nothing to write. It becomes a
+// signal there, too: one that an inner floe sees while it waits for a vCPU.
 engine::task<> OuterRun::stop_when_asked(Trip& trip) {
   const auto number = co_await signals_.receive();
   if (!number) co_return engine::ok;
@@ -284,7 +306,9 @@ engine::task<> OuterRun::stop_when_asked(Trip& trip) {
     trip.kill();
     co_return engine::ok;
   }
-  const auto sent = co_await trip.link->send_signal(*number);
+  const auto byte = static_cast<std::byte>(*number);
+  const auto one = std::span(&byte, 1);
+  const auto sent = co_await engine::write_all(trip.signals.get(), one);
   const auto waited = co_await engine::sleep_for(60s);
   if (!sent || waited) trip.kill();
   co_return engine::ok;

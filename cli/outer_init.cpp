@@ -1,6 +1,7 @@
 // floe as /init of the outer machine of --host tcg: mounts, loads KVM, runs the real floe as its child, powers off.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -18,6 +19,10 @@
 
 namespace floe::cli {
 namespace {
+
+// A port has its name a moment after it is there.
+constexpr int kPortTries = 500;
+constexpr unsigned kPortPauseUs = 20'000;
 
 [[noreturn]] void power_off() {
   ::sync();
@@ -58,6 +63,20 @@ std::vector<std::string> arguments() {
   return args;
 }
 
+// What the floe outside passes on reaches the inner one as what it was, whatever that one is waiting for.
+[[noreturn]] void deliver_signals(pid_t inner) {
+  auto path = link::find_port(link::kSignalPortName);
+  for (int tries = 0; !path && tries < kPortTries; ++tries) {
+    ::usleep(kPortPauseUs);
+    path = link::find_port(link::kSignalPortName);
+  }
+  const UniqueFd port(path ? ::open(path->c_str(), O_RDONLY | O_CLOEXEC) : -1);
+  if (!port) fmt::print(stderr, "floe: outer machine: signals do not arrive: {}\n", path ? std::strerror(errno) : path.error().message);
+  for (unsigned char number = 0; ::read(port.get(), &number, 1) == 1;)
+    if (number == SIGINT || number == SIGTERM) ::kill(inner, number);
+  for (;;) ::pause();
+}
+
 }  // namespace
 
 void outer_init() {
@@ -79,6 +98,7 @@ void outer_init() {
     ::execv("/proc/self/exe", argv.data());
     ::_exit(127);
   }
+  if (::fork() == 0) deliver_signals(child);
   int status = 0;
   for (;;) {
     const pid_t ended = ::waitpid(-1, &status, 0);

@@ -219,7 +219,7 @@ engine::task<Verdict> run_here(const RunPlan& plan, RunFolder& folder, Signals& 
   auto on_snapshot = [&askers, &watchers] { askers.signalled(watchers); };
   watchers.spawn(signals.watch(on_signal, on_snapshot), "signals");
   watchers.spawn(askers.serve(), "control socket");
-  if (auto* link = dynamic_cast<link::LinkFolder*>(&folder)) watchers.spawn(link->receive(on_signal, handler), "requests from outside");
+  if (auto* link = dynamic_cast<link::LinkFolder*>(&folder)) watchers.spawn(link->receive(handler), "requests from outside");
   const auto ended = co_await run.run();
   if (ended.is_error()) run.report().verdict = worse(run.report().verdict, {Exit::kBug, ended.error().message});
   write_manifest(folder, run.report());

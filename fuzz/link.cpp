@@ -84,9 +84,8 @@ class Folder final : public RunFolder {
   std::uint64_t written_ = 0;
 };
 
-constexpr std::array<std::uint32_t, 12> kTypes = {link::kReady,  link::kHello,   link::kAppend,  link::kBegin,
-                                                  link::kData,   link::kCommit,  link::kAbandon, link::kStdout,
-                                                  link::kStderr, link::kVerdict, link::kSignal,  0x41424344};
+constexpr std::array<std::uint32_t, 11> kTypes = {link::kReady,   link::kHello,  link::kAppend, link::kBegin,   link::kData, link::kCommit,
+                                                  link::kAbandon, link::kStdout, link::kStderr, link::kVerdict, 0x41424344};
 
 // The input is a script: a byte for the type and one for the length of each frame, then its payload. 'A' to 'C' behind the types give a
 // well-formed append, begin or verdict around it; anything higher is that many raw bytes of the stream.
