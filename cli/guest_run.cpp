@@ -10,6 +10,7 @@
 #include "vmm/boot.hpp"
 #include "vmm/guest_plan.hpp"
 #include "vmm/probe.hpp"
+#include "walkers/scx/sched.hpp"
 
 namespace floe::cli {
 namespace {
@@ -45,6 +46,13 @@ std::string describe(const wire::Outcome& outcome) {
 
 bool succeeded(const wire::Outcome& outcome) {
   return outcome.kind == wire::Outcome::Kind::kExited && outcome.code == 0;
+}
+
+// Of a scheduler whose end no snapshot shows. Without a reason where the words have none.
+Verdict verdict_of(const freeze::EndWords& words) {
+  if (!words.exit_kind || !walkers::scx::is_error(*words.exit_kind)) return {Exit::kScheduler, ""};
+  return {walkers::scx::is_stall(*words.exit_kind) ? Exit::kStall : Exit::kScheduler,
+          fmt::format("the scheduler failed: {} (exit kind {})", walkers::scx::exit_kind_name(*words.exit_kind), *words.exit_kind)};
 }
 
 }  // namespace
@@ -135,6 +143,9 @@ Result<> GuestRun::start_machine() {
   auto pc = vmm::Pc::create(*vm_, std::move(callbacks), vmm::notify_by_event(vmm::usable_cpus()));
   if (!pc) return fail(std::move(pc.error()));
   pc_ = std::move(*pc);
+  if (const std::uint64_t port = plan_.options.deaf_port; port != 0) {
+    if (!vm_->ports().add(port, 1, deaf_port_.emplace())) return fail(fmt::format("--test-deaf-port {}: a device is there", port));
+  }
   const auto loaded = vmm::load_linux(vm_->ram(), {&plan_.kernel, plan_.initrd, plan_.command_line, plan_.options.cpus});
   if (!loaded) return loaded;
   const auto entry = vmm::set_entry_registers(vm_->vcpu(0).fd(), plan_.kernel);
@@ -416,8 +427,11 @@ bool GuestRun::send(std::uint32_t type, std::span<const std::byte> payload) {
 // What the kernel says of a scheduler's end tells more than how its process ended.
 void GuestRun::conclude_scheduler() {
   const auto& failure = series_->scheduler().failure();
-  if (!failure) return;
-  Verdict verdict{failure->stall ? Exit::kStall : Exit::kScheduler, failure->describe()};
+  const auto& lost = series_->late_degraded();
+  if (!failure && !lost) return;
+  Verdict verdict = failure ? Verdict{failure->stall ? Exit::kStall : Exit::kScheduler, failure->describe()} : verdict_of(lost->words);
+  if (verdict.reason.empty()) verdict.reason = report_.verdict.code == Exit::kScheduler ? report_.verdict.reason : "the scheduler failed";
+  if (lost) verdict.reason += "; the capture of it is degraded: " + lost->reason;
   if (report_.verdict.code == Exit::kScheduler && verdict.code == Exit::kScheduler)
     report_.verdict = std::move(verdict);
   else

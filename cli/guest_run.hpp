@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/deaf_port.hpp"
 #include "cli/run_captures.hpp"
 #include "cli/run_folder.hpp"
 #include "cli/run_options.hpp"
@@ -127,6 +128,7 @@ class GuestRun {
   std::vector<std::byte> serial_;
   std::uint64_t serial_lost_ = 0;
 
+  std::optional<DeafPort> deaf_port_;
   std::unique_ptr<vmm::Vm> vm_;
   std::unique_ptr<vmm::Pc> pc_;
   std::unique_ptr<SnapshotSeries> series_;

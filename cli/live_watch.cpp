@@ -116,6 +116,18 @@ LiveWatch::Waits LiveWatch::measure_waits(const walkers::Kernel& tables) {
   return waits;
 }
 
+// While a worker has the words, what was told stays.
+freeze::EndWords LiveWatch::end_words() {
+  freeze::EndWords now;
+  now.hit = failure_told_;
+  if (held_ != 0) return now;
+  now.hit = words_.poll().failure || failure_told_;
+  now.exit_kind = words_.failure_kind();
+  if (!now.exit_kind) now.exit_kind = words_.exit_kind();
+  now.latch = words_.latch();
+  return now;
+}
+
 engine::task<> LiveWatch::watch(std::string symbol) {
   Result<> result;
   const auto use = [this, &symbol, &result](const walkers::Kernel& tables) {

@@ -48,6 +48,9 @@ class LiveWatch {
   bool knows_kernel() const { return held_ == 0 && words_.places() && words_.places()->types; }
   freeze::WordWatch::Scheduler scheduler() const { return held_ == 0 ? words_.scheduler() : freeze::WordWatch::Scheduler::changing; }
 
+  // For a capture that is degraded; as it is now.
+  freeze::EndWords end_words();
+
   // How exit_kind and the variables are watched, for the manifest.
   void report(RunReport& report) const;
 

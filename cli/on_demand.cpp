@@ -36,10 +36,14 @@ engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string
   co_return std::move(*made);
 }
 
-// The report of what could not be read is a placeholder: every section of it says why.
-void OnDemand::keep(const OnDemandCapture& made) {
+// The report of what could not be read is a placeholder: every section of it says why. It has the registers of the vCPUs that parked.
+void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take) {
   auto report = made.report;
-  if (!report) report = std::make_shared<const freeze::dump::Report>(freeze::dump::placeholder(made.reason));
+  if (!report) {
+    auto instead = freeze::dump::placeholder(made.reason);
+    instead.vcpu_regs = freeze::dump::registers_at_gate(take);
+    report = std::make_shared<const freeze::dump::Report>(std::move(instead));
+  }
   freeze::CaptureFacts facts;
   facts.step_index = step_;
   if (made.when) {
@@ -58,7 +62,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
   if (!answer) co_return answer.failure();
   made.reason = answer->reason();
   if (!answer->capture) {
-    if (when) keep(made);
+    if (when) keep(made, {});
     co_return std::move(made);
   }
   const freeze::Take& take = answer->capture->take;
@@ -66,7 +70,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
   made.degraded = answer->capture->degraded();
   std::shared_ptr<const std::string> file;
   if (made.degraded) {
-    file = std::make_shared<const std::string>(freeze::dump::to_json(freeze::dump::degraded_report(take, made.reason)) + "\n");
+    file = std::make_shared<const std::string>(freeze::dump::to_json(freeze::dump::degraded_report(*answer->capture)) + "\n");
   } else if (answer->taken()) {
     made.sequence = take.meta.sequence;
     auto rendered = co_await series_.render(answer->capture->view);
@@ -78,7 +82,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
       made.reason = "no report: " + rendered.error().message;
     }
   }
-  if (answer->taken() || made.degraded || when) keep(made);
+  if (answer->taken() || made.degraded || when) keep(made, take);
   if (!file) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
   const auto written = co_await series_.write(made.file, file);

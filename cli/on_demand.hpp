@@ -35,7 +35,7 @@ class OnDemand {
 
  private:
   engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when);
-  void keep(const OnDemandCapture& made);
+  void keep(const OnDemandCapture& made, const freeze::Take& take);
 
   SnapshotSeries& series_;
   freeze::SnapshotBridge bridge_;

@@ -63,7 +63,9 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
                                                                                                         "periodic snapshot");
                                                                                      }}),
       guest_(owner_.send),
-      scenario_host_(guest_, setting.has_scheduler, {on_demand_, live_, owner_.tell}) {}
+      scenario_host_(guest_, setting.has_scheduler, {on_demand_, live_, owner_.tell}) {
+  series_.coordinator().set_end_words([this] { return live_.end_words(); });
+}
 
 void RunCaptures::begin(engine::scope& watching, engine::scope& orders) {
   begun_ = true;
@@ -87,6 +89,7 @@ engine::task<> RunCaptures::take_late() {
   const auto taken = co_await series_.hurry(freeze::Cause::kLate);
   if (taken.is_error()) owner_.note("a late snapshot failed: " + taken.error().message);
   owner_.late_taken();
+  if (series_.late_degraded()) owner_.words_read();  // there is nothing more to come
   co_return engine::ok;
 }
 

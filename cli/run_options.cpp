@@ -81,7 +81,8 @@ constexpr std::string_view kFlags[] = {"--kernel",
                                        "--inside-progress",
                                        "--inside-retries",
                                        "--inside-scenario",
-                                       "--inside-scheduler"};
+                                       "--inside-scheduler",
+                                       "--test-deaf-port"};
 
 bool is_flag(std::string_view word) {
   const auto name = word.substr(0, word.find('='));
@@ -150,6 +151,7 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
   app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
   app.add_option_function<std::string>("--inside-scheduler", [inside](const std::string& path) { inside().scheduler = path; })->group("");
   app.add_option_function<std::string>("--inside-scenario", [inside](const std::string& path) { inside().scenario = path; })->group("");
+  app.add_option("--test-deaf-port", options.deaf_port)->check(CLI::Range(0u, 0xffffu))->group("");
   app.add_flag("--inside-progress", options.progress)->group("");
   app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
 }

@@ -51,7 +51,8 @@ struct RunOptions {
   HostMode host = HostMode::kAuto;
   bool json = false;
   bool quiet = false;
-  bool progress = false;  // stderr is a terminal
+  bool progress = false;   // stderr is a terminal
+  unsigned deaf_port = 0;  // for tests: DeafPort; 0: none
 
   std::uint64_t memory_bytes() const { return memory_mib << 20; }
   std::uint64_t effective_ring_bytes() const;

@@ -119,7 +119,7 @@ void SnapshotSeries::captured(const std::shared_ptr<const freeze::Captured>& cap
   switch (capture->take.result) {
     case freeze::TakeResult::kRendezvousTimeout:
       ++report_.snapshots.rendezvous_timeouts;
-      ring_->count_skipped(1);
+      if (meta.tick != 0) ring_->count_skipped(1);
       break;
     case freeze::TakeResult::kDidNotFit:
       ++report_.snapshots.did_not_fit;

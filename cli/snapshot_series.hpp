@@ -91,6 +91,8 @@ class SnapshotSeries {
 
   // What the kernel says of it has been read.
   bool failure_explained() const { return explained_; }
+  // The scheduler failed, and the snapshot of that could not be taken.
+  const std::shared_ptr<const freeze::Captured>& late_degraded() const { return failure_.late_degraded(); }
   const freeze::RamLayout& layout() const { return layout_; }
 
   // The dumps of a scheduler that failed, or nearly did, into the run's folder; nothing where there was nothing of the kind.

@@ -141,6 +141,7 @@ engine::task<> Coordinator::serve(std::shared_ptr<Pending> order) {
   auto capture = std::make_shared<Captured>();
   capture->take = std::move(*taken);
   capture->reason = capture->degraded() ? describe_rendezvous(capture->take) : capture->take.reason;
+  if (capture->degraded() && look_at_words_) capture->words = look_at_words_();
   if (capture->take.result == TakeResult::kTaken) capture->view = std::make_shared<const SnapshotView>(ring_.newest());
   if (tell_) tell_(capture);
   const Clock::time_point froze(std::chrono::nanoseconds(capture->take.meta.monotonic_ns));
@@ -163,13 +164,22 @@ engine::task<> Coordinator::compress() {
 
 void Coordinator::perform(Pending& order) {
   Answer answer;
+  Take take;
+  take.at_gate.resize(vm_.cpus());
   bool complete = false;
   {
-    const Frozen frozen(vm_, rendezvous_);
+    Frozen frozen(vm_, rendezvous_);
     complete = frozen.complete();
-    if (complete) order.act();
+    if (complete)
+      order.act();
+    else
+      look_at_gate(vm_, take.at_gate);
+    frozen.thaw();
+    take.meta.pause_us =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(frozen.thawed_at() - frozen.kicked_at()).count());
   }
-  if (!complete) answer.refused = dump::reason::kRendezvousTimeout;
+  take.gave_up = vm_.gave_up();
+  if (!complete) answer.refused = describe_rendezvous(take);
   ++counters_.frozen_acts;
   order.answer.post(std::move(answer));
 }

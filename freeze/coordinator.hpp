@@ -19,6 +19,7 @@
 
 #include "engine/engine.hpp"
 #include "freeze/snapshotter.hpp"
+#include "freeze/word_watch.hpp"
 
 namespace floe::freeze {
 
@@ -26,11 +27,21 @@ namespace floe::freeze {
 enum class Cause { kLate, kEarly, kWatch, kGuest, kOperator, kScenario, kPeriodic, kTick, kEnd };
 std::string_view to_text(Cause cause);
 
+// What the words of a scheduler's end say, read without a snapshot: all that is known of it when a capture is degraded.
+struct EndWords {
+  bool hit = false;                        // the word has been in the error class
+  std::optional<std::uint32_t> exit_kind;  // absent: no scheduler that is known of
+  LatchState latch = LatchState::not_resolved;
+  // It failed, for all one can tell without a snapshot.
+  bool failed() const { return hit || latch == LatchState::triggered || (exit_kind && *exit_kind >= kErrorExitKind); }
+};
+
 // One freeze of the guest, and the snapshot it gave.
 struct Captured {
   Take take;
   std::shared_ptr<const SnapshotView> view;  // where it was taken; stays readable whatever the ring evicts
   std::string reason;                        // where it was not
+  EndWords words;                            // of a degraded one
   bool degraded() const { return take.result == TakeResult::kRendezvousTimeout; }
 };
 
@@ -62,6 +73,9 @@ class Coordinator {
   // refused.
   engine::task<> inside(std::function<void()> act, std::chrono::nanoseconds limit = kAnswerLimit);
 
+  // Asked when a capture is degraded. Set before run().
+  void set_end_words(std::function<EndWords()> look) { look_at_words_ = std::move(look); }
+
   // Told of every freeze, taken or not, before its orders are answered. Set before run().
   void on_capture(std::function<void(const std::shared_ptr<const Captured>&)> tell) { tell_ = std::move(tell); }
 
@@ -92,6 +106,7 @@ class Coordinator {
   SnapshotRing& ring_;
   engine::worker_pool& pool_;
   std::chrono::nanoseconds rendezvous_;
+  std::function<EndWords()> look_at_words_;
   std::function<void(const std::shared_ptr<const Captured>&)> tell_;
   std::deque<std::shared_ptr<Pending>> waiting_;
   engine::mailbox<int> wake_;

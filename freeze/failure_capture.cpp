@@ -34,7 +34,7 @@ void FailureCapture::looked(const View& view, const SchedulerWatch& watch) {
 }
 
 void FailureCapture::degraded(Cause cause, const std::shared_ptr<const Captured>& capture) {
-  if (cause == Cause::kLate) late_degraded_ = capture;
+  if (cause == Cause::kLate && !late() && !late_degraded_ && capture->words.failed()) late_degraded_ = capture;
   if (cause == Cause::kEarly) early_degraded_ = capture;
 }
 

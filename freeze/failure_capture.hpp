@@ -30,7 +30,8 @@ class FailureCapture {
 
   // After each look of `watch` at a snapshot, in their order.
   void looked(const View& view, const SchedulerWatch& watch);
-  // A capture for which not all vCPUs parked: of kLate or kEarly, else it says nothing of a failure.
+  // A capture for which not all vCPUs parked: of kEarly, or of kLate when the words say that there was a failure and no snapshot shows it
+  // so far; else it says nothing of one.
   void degraded(Cause cause, const std::shared_ptr<const Captured>& capture);
 
   // A latch of the guest says that this is the end. It is, until a snapshot shows one that the kernel tells of.

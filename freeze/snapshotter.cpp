@@ -36,6 +36,17 @@ struct ChipState {
 
 }  // namespace
 
+// Those that have come have captured their registers.
+void look_at_gate(const vmm::Vm& vm, std::span<AtGate> gate) {
+  for (unsigned i = 0; i < gate.size(); ++i) {
+    const vmm::Vcpu& vcpu = vm.vcpu(i);
+    gate[i] = {};
+    if (vcpu.stopped_epoch() != vm.epoch()) continue;
+    const vmm::VcpuState& state = vcpu.state();
+    gate[i] = {true, state.regs.rip, state.regs.rsp, state.sregs.cr3};
+  }
+}
+
 Snapshotter::Snapshotter(vmm::Vm& vm, SnapshotRing& ring, std::shared_ptr<PageStore> store, std::unique_ptr<DirtySource> source,
                          std::vector<SavedDevice> devices, SnapshotterOptions options)
     : vm_(vm), ring_(ring), store_(std::move(store)), source_(std::move(source)), devices_(std::move(devices)), options_(options) {}
@@ -251,17 +262,6 @@ Result<TakeResult> Snapshotter::copy_frozen(Frozen& frozen, Take& take) {
   return fits ? TakeResult::kTaken : TakeResult::kDidNotFit;
 }
 
-// Not all have come. Those that have stand still and have captured their registers.
-void Snapshotter::look_at_gate() {
-  for (unsigned i = 0; i < vm_.cpus(); ++i) {
-    const vmm::Vcpu& vcpu = vm_.vcpu(i);
-    at_gate_[i] = {};
-    if (vcpu.stopped_epoch() != vm_.epoch()) continue;
-    const vmm::VcpuState& state = vcpu.state();
-    at_gate_[i] = {true, state.regs.rip, state.regs.rsp, state.sregs.cr3};
-  }
-}
-
 // From the first kick to the thaw: one function, no suspension.
 Result<TakeResult> Snapshotter::pause(Take& take) {
   SnapshotMeta& meta = take.meta;
@@ -270,7 +270,7 @@ Result<TakeResult> Snapshotter::pause(Take& take) {
   Result<TakeResult> result = TakeResult::kRendezvousTimeout;
   Frozen frozen(vm_, options_.rendezvous_limit);
   if (frozen.complete()) result = copy_frozen(frozen, take);
-  if (result && *result == TakeResult::kRendezvousTimeout) look_at_gate();
+  if (result && *result == TakeResult::kRendezvousTimeout) look_at_gate(vm_, at_gate_);
   frozen.thaw();
   if (result && *result == TakeResult::kRendezvousTimeout) take.at_gate = at_gate_;
   take.gave_up = vm_.gave_up();

@@ -53,6 +53,9 @@ struct AtGate {
   std::uint64_t rip = 0, rsp = 0, cr3 = 0;
 };
 
+// By vCPU, when not all have come: of those that have, which stand still. In the pause.
+void look_at_gate(const vmm::Vm& vm, std::span<AtGate> gate);
+
 // Where a pause went; the parts follow each other. In the meta, `capture_us` is everything between rendezvous and thaw.
 struct PauseParts {
   using Duration = vmm::Clock::duration;
@@ -113,7 +116,6 @@ class Snapshotter {
   Result<TakeResult> pause(Take& take);
   Result<TakeResult> copy_frozen(Frozen& frozen, Take& take);
   void save_devices();
-  void look_at_gate();
   MachineState machine_state() const;
 
   vmm::Vm& vm_;

@@ -92,6 +92,11 @@ void add_failure(FailureDump& dump, const FailureCapture& captured, const Schedu
     tell_stuck(dump, *before);
   }
   tell_stuck(dump, late);
+  if (captured.late_degraded()) {  // a snapshot after the one that could not be taken; the main dump says why
+    add_sibling(dump, "after-late-degraded", std::move(late));
+    if (before) add_sibling(dump, "before", std::move(*before));
+    return;
+  }
   if (captured.early()) dual.early = report_or_placeholder(*captured.early(), source);
   if (dual.early) tell_stuck(dump, *dual.early);
   dual.late = std::move(late);
@@ -119,15 +124,23 @@ std::string sibling_name(std::string_view tag, std::string_view main_name) {
   return fmt::format("{}.snapshot.{}{}", stem, clean, extension);
 }
 
-DegradedReport degraded_report(const Take& take, const std::string& reason) {
-  DegradedReport report;
-  report.reason = reason;
+std::vector<std::optional<VcpuRegs>> registers_at_gate(const Take& take) {
+  std::vector<std::optional<VcpuRegs>> registers;
   for (const AtGate& vcpu : take.at_gate) {
-    auto& regs = report.vcpu_regs.emplace_back();
+    auto& regs = registers.emplace_back();
     if (vcpu.parked) regs = VcpuRegs{vcpu.rip, vcpu.rsp, vcpu.cr3, std::nullopt, std::nullopt, std::nullopt};
   }
-  report.bss_latch_state = "not_resolved";
-  report.elapsed_ms = take.meta.pause_us / 1000;
+  return registers;
+}
+
+DegradedReport degraded_report(const Captured& capture) {
+  DegradedReport report;
+  report.reason = capture.reason;
+  report.vcpu_regs = registers_at_gate(capture.take);
+  report.watchpoint_hit = capture.words.hit;
+  report.bss_latch_state = to_string(capture.words.latch);
+  report.exit_kind = capture.words.exit_kind;
+  report.elapsed_ms = capture.take.meta.pause_us / 1000;
   return report;
 }
 
@@ -153,23 +166,19 @@ Result<Report> report_of(const SnapshotView& view, const DumpSource& source) {
 
 FailureDump make_failure_dump(const FailureCapture& captured, const SchedulerWatch& watch, const DumpSource& source) {
   FailureDump dump;
-  if (captured.late()) {
-    add_failure(dump, captured, watch.failure().value_or(SchedulerFailure()), source);
+  const bool shown = captured.late() != nullptr;
+  const auto& lost = captured.late_degraded();
+  if (lost) dump.files.push_back({kMainName, degraded_report(*lost)});
+  if (shown) add_failure(dump, captured, watch.failure().value_or(SchedulerFailure()), source);
+  if (!captured.early()) {
+    if (captured.early_degraded()) add_sibling(dump, "early-degraded", degraded_report(*captured.early_degraded()));
     return dump;
   }
-  // No snapshot shows an end. One may have been tried for all the same.
-  const char* tag = captured.early_left() ? "early-only-late-suppressed" : "early-only-late-never-fired";
-  if (captured.late_degraded()) {
-    dump.files.push_back({kMainName, degraded_report(captured.late_degraded()->take, captured.late_degraded()->reason)});
-    tag = "early-pre-late-degraded";
-  }
-  if (captured.early()) {
-    Report early = report_or_placeholder(*captured.early(), source);
-    tell_stuck(dump, early);
-    add_sibling(dump, tag, std::move(early));
-  } else if (captured.early_degraded()) {
-    add_sibling(dump, "early-degraded", degraded_report(captured.early_degraded()->take, captured.early_degraded()->reason));
-  }
+  if (shown && !lost) return dump;  // it is in the dual dump
+  const char* tag = lost ? "early-pre-late-degraded" : captured.early_left() ? "early-only-late-suppressed" : "early-only-late-never-fired";
+  Report early = report_or_placeholder(*captured.early(), source);
+  tell_stuck(dump, early);
+  add_sibling(dump, tag, std::move(early));
   return dump;
 }
 

@@ -4,6 +4,8 @@
 // kernel has thrown a scheduler out its queues are gone, and while it does so everybody runs in bypass mode; so the last snapshot in which
 // the scheduler was in charge (who was stuck, on which DSQ, for how long) has a dump of its own, tagged `before`, where it is neither of
 // the two. An early snapshot whose failure never came, or of a scheduler that left in good order, is a tagged sibling too.
+//
+// Where a vCPU did not park at the end, the main dump is `degraded`, and what snapshots of before and after show are its siblings.
 #pragma once
 
 #include <chrono>
@@ -52,7 +54,8 @@ FailureDump make_failure_dump(const FailureCapture& captured, const SchedulerWat
 // The report of one ring snapshot. Error: no kernel in it.
 Result<Report> report_of(const SnapshotView& view, const DumpSource& source);
 
-// What there is to say of a freeze for which not every vCPU parked.
-DegradedReport degraded_report(const Take& take, const std::string& reason);
+// What there is to say of a freeze for which not every vCPU parked, and the registers of those that did.
+DegradedReport degraded_report(const Captured& capture);
+std::vector<std::optional<VcpuRegs>> registers_at_gate(const Take& take);  // absent: it did not park
 
 }  // namespace floe::freeze::dump

@@ -18,6 +18,8 @@ SCHED = os.environ.get("FLOE_SCHED", "")
 WORKERS = os.environ.get("FLOE_WORKERS", "")
 MAPS_ALL = os.environ.get("FLOE_MAPS_ALL", "")
 HOSTILE = os.environ.get("FLOE_HOSTILE", "")
+KERNEL_TRUTH = os.environ.get("FLOE_KERNEL_TRUTH", "")
+OUTB = os.environ.get("FLOE_OUTB", "")
 ONE_INSTANT = os.environ.get("FLOE_ONE_INSTANT", "")
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 

@@ -107,6 +107,7 @@ BOOST_AUTO_TEST_CASE(a_vcpu_that_does_not_park_degrades_the_capture_and_names_it
     Tally tally;
     const auto first = co_await order(c, Cause::kTick, tally);
     BOOST_TEST(first.has_value());
+    c.set_end_words([] { return EndWords{true, 1026, LatchState::not_resolved}; });
     m.guest->close_latch();
     m.guest->set_mode(1, TINY_LATCH);
     BOOST_REQUIRE(m.guest->wait([&] { return m.guest->latched(); }));
@@ -122,6 +123,15 @@ BOOST_AUTO_TEST_CASE(a_vcpu_that_does_not_park_degrades_the_capture_and_names_it
     BOOST_TEST(at_gate[0].parked);
     BOOST_TEST(m.guest->in_payload(at_gate[0].rip));
     BOOST_TEST(!at_gate[1].parked);
+    BOOST_TEST(stuck->capture->words.exit_kind.value() == 1026u);
+    BOOST_TEST(stuck->capture->words.failed());
+    // What would be done inside is not done, for the same reason.
+    bool acted = false;
+    const auto act = [&acted] { acted = true; };
+    const auto inside = co_await c.inside(act);
+    BOOST_TEST(!acted);
+    BOOST_REQUIRE(inside.is_error());
+    BOOST_TEST(inside.error().message.ends_with("1/2 vCPUs parked; missing: vCPU 1"), inside.error().message);
     // Somebody ends the run while it is waited for: the other reason, before the limit.
     m.guest->vm().set_give_up([] { return true; });
     auto killed = co_await c.capture(Cause::kOperator);

@@ -116,12 +116,14 @@ bool says(const Report& report, const std::string& about_exit) {
                      [&](const auto& reason) { return reason.section == "exit_info" && reason.text == about_exit; });
 }
 
-std::shared_ptr<const Captured> without_a_vcpu() {
+// `kind`: what the scheduler's word says meanwhile.
+std::shared_ptr<const Captured> without_a_vcpu(std::optional<std::uint32_t> kind = std::nullopt) {
   auto capture = std::make_shared<Captured>();
   capture->take.result = TakeResult::kRendezvousTimeout;
   capture->take.meta.pause_us = 2'001'000;
   capture->take.at_gate = {{true, 0xffffffff81000000, 0xffffc90000000000, 0x1000}, {}};
   capture->reason = describe_rendezvous(capture->take);
+  capture->words = {kind.has_value(), kind, LatchState::not_triggered};
   return capture;
 }
 
@@ -289,7 +291,9 @@ BOOST_AUTO_TEST_CASE(an_end_for_which_a_vcpu_did_not_park_is_degraded_and_keeps_
   run.look(run.before(ScxGuest::kTimeout / 2));
   run.captured.degraded(Cause::kTick, without_a_vcpu());
   BOOST_TEST((run.captured.state() == FailureCapture::State::kTookEarly));
-  run.captured.degraded(Cause::kLate, without_a_vcpu());
+  run.captured.degraded(Cause::kLate, without_a_vcpu());  // of a hint that came to nothing
+  BOOST_TEST((run.captured.state() == FailureCapture::State::kTookEarly));
+  run.captured.degraded(Cause::kLate, without_a_vcpu(1026));
   BOOST_TEST((run.captured.state() == FailureCapture::State::kDone));
   const auto made = run.dump();
   BOOST_REQUIRE(made.files.size() == 2u);
@@ -300,12 +304,34 @@ BOOST_AUTO_TEST_CASE(an_end_for_which_a_vcpu_did_not_park_is_degraded_and_keeps_
   BOOST_TEST(main.vcpu_regs[0]->instruction_pointer == 0xffffffff81000000u);
   BOOST_TEST(!main.vcpu_regs[1]);
   BOOST_TEST(main.elapsed_ms == 2001u);
+  BOOST_TEST(main.watchpoint_hit);
+  BOOST_TEST(main.exit_kind.value() == 1026u);
+  BOOST_TEST(main.bss_latch_state == "not_triggered");
   BOOST_TEST(has_stuck_task(sibling(made, "early-pre-late-degraded")));
+
+  // A later snapshot shows the end after all.
+  run.wait_for(ScxGuest::kTimeout);
+  run.look(run.exiting());
+  const auto late = run.dump();
+  BOOST_TEST(std::get<DegradedReport>(late.files.front().report).reason == main.reason);
+  BOOST_TEST(sibling(late, "after-late-degraded").exit_info->kind == 1026u);
+  BOOST_TEST(has_stuck_task(sibling(late, "early-pre-late-degraded")));
+  // And one after it says nothing new.
+  Run shown;
+  shown.look(shown.before(1));
+  shown.look(shown.exiting());
+  shown.captured.degraded(Cause::kLate, without_a_vcpu(1026));
+  BOOST_TEST(!dual(shown.dump()).early);
 
   Run early;
   early.captured.degraded(Cause::kEarly, without_a_vcpu());
   BOOST_TEST(early.captured.early_skipped_reason()->find("vCPU rendezvous timed out") == 0u);
   BOOST_TEST(early.dump().files.front().name == "run.snapshot.early-degraded.json");
+  early.look(early.before(1));
+  early.look(early.exiting());
+  const auto both = early.dump();
+  BOOST_TEST(dual(both).early_skipped_reason->find("vCPU rendezvous timed out") == 0u);
+  BOOST_TEST(both.files.back().name == "run.snapshot.early-degraded.json");
 }
 
 BOOST_AUTO_TEST_CASE(each_snapshot_s_dump_has_what_was_counted_before_it) {
