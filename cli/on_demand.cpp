@@ -23,17 +23,27 @@ std::string answer_of(const OnDemandCapture& capture) {
 
 }  // namespace
 
-OnDemand::OnDemand(SnapshotSeries& series) : series_(series), bridge_({.capture = nullptr, .log = [](const std::string&) {}}) {}
+OnDemand::OnDemand(SnapshotSeries& series, freeze::BridgeCallbacks callbacks) : series_(series), bridge_(std::move(callbacks)) {}
 
 engine::task<OnDemandCapture> OnDemand::capture(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when) {
-  auto made = co_await take(cause, std::move(tag), when);
+  auto made = co_await take(cause, std::move(tag), when, Keep::kAll);
   if (!made) co_return made.failure();
-  ++answered_;
-  if (first_.size() < kMostListed) {
-    first_.push_back(*made);
-    first_.back().report.reset();
-  }
+  count(*made);
   co_return std::move(*made);
+}
+
+engine::task<freeze::SharedReport> OnDemand::capture_for(freeze::Cause cause, std::string tag) {
+  auto made = co_await take(cause, std::move(tag), std::nullopt, Keep::kPlaceholders);
+  if (!made) co_return made.failure();
+  count(*made);
+  co_return std::move(made->report);
+}
+
+void OnDemand::count(const OnDemandCapture& made) {
+  ++answered_;
+  if (first_.size() == kMostListed) return;
+  first_.push_back(made);
+  first_.back().report.reset();
 }
 
 // The report of what could not be read is a placeholder: every section of it says why. It has the registers of the vCPUs that parked.
@@ -53,7 +63,7 @@ void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take) {
   bridge_.store(made.tag, std::move(report), facts);
 }
 
-engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when) {
+engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when, Keep which) {
   OnDemandCapture made;
   made.tag = std::move(tag);
   made.cause = cause;
@@ -82,7 +92,8 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
       made.reason = "no report: " + rendered.error().message;
     }
   }
-  if (answer->taken() || made.degraded || when) keep(made, take);
+  const bool tells = answer->taken() || made.degraded || when;
+  if (tells && (which == Keep::kAll || !made.report)) keep(made, take);
   if (!file) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
   const auto written = co_await series_.write(made.file, file);

@@ -16,11 +16,15 @@ namespace floe::cli {
 
 class OnDemand {
  public:
-  explicit OnDemand(SnapshotSeries& series);
+  // `callbacks`: of the bridge.
+  OnDemand(SnapshotSeries& series, freeze::BridgeCallbacks callbacks);
 
   // Answers in every case but that of a stopped caller. Two of one tag: the later one replaces the earlier. Of a periodic one whatever came
   // of it is kept, with `when`.
   engine::task<OnDemandCapture> capture(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when = std::nullopt);
+
+  // The same for whoever stores the report himself; null where there is none.
+  engine::task<freeze::SharedReport> capture_for(freeze::Cause cause, std::string tag);
 
   // What was captured, in order, with what happened to it; for whoever asks by name, too.
   freeze::SnapshotBridge& bridge() { return bridge_; }
@@ -34,7 +38,10 @@ class OnDemand {
   engine::task<std::string> answer(std::string request);
 
  private:
-  engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when);
+  // Of whom the bridge gets a report: of all, or those alone that the caller does not get.
+  enum class Keep { kAll, kPlaceholders };
+  engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when, Keep which);
+  void count(const OnDemandCapture& made);
   void keep(const OnDemandCapture& made, const freeze::Take& take);
 
   SnapshotSeries& series_;

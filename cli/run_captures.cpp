@@ -33,7 +33,8 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
     : series_(series),
       setting_(setting),
       owner_(std::move(owner)),
-      on_demand_(series),
+      calls_(for_bridge()),
+      on_demand_(series, calls_.callbacks()),
       live_(vm, series, {setting.nested, setting.write_watches, setting.latch},
             {.failure =
                  [this] {
@@ -51,6 +52,10 @@ RunCaptures::RunCaptures(vmm::Vm& vm, SnapshotSeries& series, Setting setting, O
                  },
              .fired =
                  [this](const std::string& symbol) {
+                   if (const auto asked = bridge_watches_.find(symbol); asked != bridge_watches_.end()) {
+                     bridge_watches_.erase(asked);
+                     on_demand_.bridge().release_watch();
+                   }
                    if (orders_) orders_->spawn(take_watched(symbol), "watched snapshot");
                  }}),
       periodic_({setting.periodic, setting.duration, wants_scheduler(setting)}, {.readable = [this] { return live_.knows_kernel(); },
@@ -72,7 +77,24 @@ void RunCaptures::begin(engine::scope& watching, engine::scope& orders) {
   orders_ = &orders;
   watching.spawn(live_.run(), "live watch");
   if (setting_.periodic != 0) watching.spawn(periodic_.run(), "periodic captures");
+  watching.spawn(calls_.serve(), "bridge");
   if (!setting_.scenario->steps.empty()) watching.spawn(play(), "scenario");
+}
+
+// What another thread of this program may ask for, by the bridge of the run's captures.
+freeze::BridgeCalls::Doing RunCaptures::for_bridge() {
+  freeze::BridgeCalls::Doing doing;
+  doing.capture = [this](std::string name) { return on_demand_.capture_for(freeze::Cause::kScenario, std::move(name)); };
+  doing.watch = [this](std::string symbol) { return watch_for_bridge(std::move(symbol)); };
+  doing.kernel_op = [this](freeze::KernelOpRequest request) { return live_.kernel_op(std::move(request)); };
+  return doing;
+}
+
+engine::task<> RunCaptures::watch_for_bridge(std::string symbol) {
+  const auto watched = co_await live_.watch(symbol);
+  if (!watched) co_return watched.failure();
+  bridge_watches_.insert(symbol);
+  co_return engine::ok;
 }
 
 // The kernel prints this while it throws a scheduler out, and forgets why soon after.

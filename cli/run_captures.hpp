@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@
 #include "cli/run_report.hpp"
 #include "cli/scenario_host.hpp"
 #include "engine/engine.hpp"
+#include "freeze/bridge/calls.hpp"
 #include "vmm/requests.hpp"
 
 namespace floe::cli {
@@ -76,10 +78,14 @@ class RunCaptures {
   engine::task<> serve(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker);
   void reply(const vmm::wire::SnapshotRequest& request, std::string refused);
   engine::task<> play();
+  freeze::BridgeCalls::Doing for_bridge();
+  engine::task<> watch_for_bridge(std::string symbol);
 
   SnapshotSeries& series_;
   Setting setting_;
   Owner owner_;
+  freeze::BridgeCalls calls_;
+  std::multiset<std::string> bridge_watches_;  // symbols that were asked for through the bridge, until they fire
   OnDemand on_demand_;
   LiveWatch live_;
   PeriodicRun periodic_;
