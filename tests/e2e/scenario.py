@@ -102,6 +102,34 @@ class Scenario(floe.Case):
         scheduler = self.log("scheduler.log")
         self.assertLess(scheduler.index("floe_fair: exit kind=64"), scheduler.index("floe_error: exit kind=64"), scheduler)
 
+    def test_kernel_memory_is_what_the_kernel_says_it_is(self):
+        shown = "echo panic $(cat /proc/sys/kernel/panic)"
+        cpu = {"symbol": "cpu_info", "field": "x86_cache_size", "cpu": 1}
+        run = self.play([
+            {"do": "attach-scheduler", "ops": "floe_stall"},  # the run's own
+            {"do": "replace-scheduler", "command": [floe.SCHED, "fair"]},
+            {"do": "attach-scheduler", "ops": "floe_fair"},
+            {"do": "run", "name": "truth", "command": [floe.KERNEL_TRUTH, "sleeper"], "deadline": "120s"},
+            {"do": "wait-for", "name": "truth", "deadline": "120s"},
+            check({"process": "truth"}, "==", "exited 0"),
+            {"do": "write", "symbol": "panic_timeout", "u32": 21},
+            {"do": "write", "symbol": "panic_timeout", "or-u32": 8, "mode": "cold"},
+            {"do": "read", "as": "panic", "symbol": "panic_timeout", "bytes": 4},
+            check({"read": "panic"}, "==", 29),
+            {"do": "write", "per-cpu": cpu, "u32": 1234, "mode": "cold"},
+            {"do": "read", "as": "cache", "per-cpu": cpu, "bytes": 4, "mode": "cold"},
+            check({"read": "cache"}, "==", 1234),
+            {"do": "run", "name": "shown", "command": ["sh", "-c", shown]},
+            {"do": "wait-for", "name": "shown"},
+            {"do": "stop-scheduler"},
+        ], "--scheduler", floe.SCHED, "stall")
+        log = self.log("workload.log")
+        self.assertEqual(run.code, 0, run.reason + "\n" + log)
+        self.assertIn("all true\n", log)
+        self.assertRegex(log, r"has not started at \d+: another had that number")
+        self.assertIn("the task's policy is not SCHED_EXT", log)
+        self.assertIn("panic 29\n", log)
+
     def test_a_step_that_fails_is_the_reason_of_the_run(self):
         run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
                          check({"process": "p"}, "==", "exited 0"), {"do": "wait", "time": "1h"}], kernel="6.")
