@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "base/duration.hpp"
@@ -42,20 +43,27 @@ class Runner {
   engine::task<ScenarioOutcome> run() {
     ScenarioOutcome outcome;
     const auto began = engine::loop::current().now();
-    for (std::size_t i = 0; i < scenario_.steps.size(); ++i) {
-      const Step& step = scenario_.steps[i];
+    for (std::size_t i = 0; i < scenario_.steps.size();) {
+      const std::size_t first = i;
+      const auto deadline = scenario_.steps[first].deadline;
       const auto step_began = engine::loop::current().now();
-      outcome.steps.push_back({describe(step.action), step_began - began, {}});
-      host_.step_begins(i, step);
-      auto limited = engine::with_timeout(start(step.action), step.deadline);
+      for (const std::size_t end = first + together(first); i < end; ++i) {
+        outcome.steps.push_back({describe(scenario_.steps[i].action), step_began - began, {}});
+        host_.step_begins(i, scenario_.steps[i]);
+      }
+      auto limited = engine::with_timeout(start(first, i), deadline);
       const auto ended = co_await std::move(limited);
-      outcome.steps.back().took = engine::loop::current().now() - step_began;
+      const auto took = engine::loop::current().now() - step_began;
+      for (std::size_t done = first; done < i; ++done) outcome.steps[done].took = took;
       if (ended.is_cancelled()) co_return engine::cancelled;
       if (ended.has_value()) continue;
-      const bool late = ended.error().code == ETIMEDOUT && outcome.steps.back().took >= step.deadline;
+      const bool late = ended.error().code == ETIMEDOUT && took >= deadline;
+      const std::size_t failed = late ? first : std::min(first + failed_entry_, i - 1);
+      outcome.steps.resize(failed + 1);
+      const Place& place = scenario_.steps[failed].place;
       outcome.reason =
-          fmt::format("{}:{}:{}: steps[{}] {}: {}", scenario_.file, step.place.line, step.place.column, i, outcome.steps.back().what,
-                      late ? "not done within " + format_duration(step.deadline) : ended.error().message);
+          fmt::format("{}:{}:{}: steps[{}] {}: {}", scenario_.file, place.line, place.column, failed, outcome.steps.back().what,
+                      late ? "not done within " + format_duration(deadline) : ended.error().message);
       std::replace(outcome.reason.begin(), outcome.reason.end(), '\n', ' ');
       break;
     }
@@ -63,6 +71,24 @@ class Runner {
   }
 
  private:
+  static bool is_cold_write(const Step& step) {
+    const auto* op = std::get_if<KernelOp>(&step.action);
+    return op != nullptr && op->request.mode == wire::KernelOpRequest::Mode::kCold &&
+           op->request.direction == wire::KernelOpRequest::Direction::kWrite;
+  }
+
+  // How many steps from this one on are one: cold writes that follow each other are made in one freeze, so that no CPU sees some of them.
+  std::size_t together(std::size_t first) const {
+    std::size_t end = first;
+    while (end < scenario_.steps.size() && end - first < wire::KernelOpRequest::kMaxEntries && is_cold_write(scenario_.steps[end])) ++end;
+    return std::max<std::size_t>(end - first, 1);
+  }
+
+  engine::task<> start(std::size_t first, std::size_t end) {
+    failed_entry_ = 0;
+    return end - first == 1 ? start(scenario_.steps[first].action) : write_together(first, end);
+  }
+
   // The task of one step. The action lives in the scenario.
   engine::task<> start(const Action& action) {
     if (const auto* step = std::get_if<StartScheduler>(&action)) return host_.start_scheduler(step->program);
@@ -122,6 +148,26 @@ class Runner {
     co_return engine::ok;
   }
 
+  // The first that cannot be written ends it; what was written before it stays.
+  engine::task<> write_together(std::size_t first, std::size_t end) {
+    wire::KernelOpRequest request = std::get<KernelOp>(scenario_.steps[first].action).request;
+    for (std::size_t i = first + 1; i < end; ++i)
+      request.entries.push_back(std::get<KernelOp>(scenario_.steps[i].action).request.entries.front());
+    const auto reply = co_await host_.kernel_op(request);
+    if (!reply) co_return reply.failure();
+    if (reply->success) co_return engine::ok;
+    failed_entry_ = entry_of(reply->reason);
+    co_return fail(reply->reason.empty() ? "the operation failed without a reason" : reply->reason);
+  }
+
+  // "entry 3: there is no symbol x"
+  static std::size_t entry_of(std::string_view reason) {
+    constexpr std::string_view kBegins = "entry ";
+    std::size_t number = 0;
+    if (reason.starts_with(kBegins)) std::from_chars(reason.data() + kBegins.size(), reason.data() + reason.size(), number);
+    return number;
+  }
+
   engine::task<> capture_procs(const CaptureProcs& step) {
     auto procs = co_await host_.capture_procs(step.name, step.cgroup);
     if (!procs) co_return procs.failure();
@@ -164,6 +210,7 @@ class Runner {
   ScenarioHost& host_;
   std::map<std::string, std::string> reads_, outcomes_;
   std::map<std::string, std::vector<std::uint32_t>> procs_;
+  std::size_t failed_entry_ = 0;  // of steps that were made as one
 };
 
 }  // namespace

@@ -24,7 +24,8 @@ struct ScenarioOutcome {
   bool passed() const { return reason.empty(); }
 };
 
-// A step that fails, or takes longer than its deadline, ends the scenario. Cancelled when its task is; it has no errors of its own.
+// A step that fails, or takes longer than its deadline, ends the scenario. Cold writes that follow each other are one freeze, with the
+// deadline of the first. Cancelled when its task is; it has no errors of its own.
 // `scenario` and `host` outlive the task.
 engine::task<ScenarioOutcome> run_scenario(const Scenario& scenario, ScenarioHost& host);
 

@@ -1,5 +1,7 @@
 #include "freeze/scenario/run.hpp"
 
+#include <fmt/format.h>
+
 #include <boost/test/unit_test.hpp>
 
 #include "tests/engine/fixture.hpp"
@@ -21,11 +23,17 @@ class MadeUpHost final : public ScenarioHost {
   engine::task<> capture(const std::string& name) override { return done("capture", name); }
   engine::task<> watch(const std::string& symbol) override { return done("watch", symbol); }
   engine::task<wire::KernelOpReply> kernel_op(const wire::KernelOpRequest& request) override {
-    asked.push_back("kernel_op " + request.tag);
+    asked.push_back("kernel_op " + request.tag + (request.entries.size() > 1 ? fmt::format(" x{}", request.entries.size()) : ""));
     wire::KernelOpReply reply;
     reply.id = request.id;
     reply.success = request.tag != "fails";
     if (!reply.success) reply.reason = "entry 0: no such symbol";
+    for (std::size_t i = 0; i < request.entries.size(); ++i)
+      if (const auto* symbol = std::get_if<wire::SymbolTarget>(&request.entries[i].target);
+          symbol != nullptr && symbol->name == "missing") {
+        reply.success = false;
+        reply.reason = fmt::format("entry {}: no such symbol", i);
+      }
     if (request.direction == wire::KernelOpRequest::Direction::kRead) reply.values.emplace_back(std::uint64_t{1} << 63);
     co_return std::move(reply);
   }
@@ -126,6 +134,29 @@ BOOST_AUTO_TEST_CASE(a_kernel_operation_without_success_fails_the_step) {
   Trial trial;
   const auto outcome = trial.run(R"({"do": "read", "as": "fails", "symbol": "x"})");
   BOOST_TEST(outcome.reason == "f:2:1: steps[0] read fails: entry 0: no such symbol");
+}
+
+BOOST_AUTO_TEST_CASE(cold_writes_that_follow_each_other_are_one_freeze) {
+  const std::string cold = R"({"do": "write", "symbol": "x", "u32": 1, "mode": "cold"},
+)";
+  const std::string hot = R"({"do": "write", "symbol": "x", "u32": 1},
+)";
+  const std::string missing = R"({"do": "write", "symbol": "missing", "u32": 1, "mode": "cold"},
+)";
+  const std::string read = R"({"do": "read", "as": "r", "symbol": "x", "mode": "cold"})";
+  Trial trial;
+  const auto all = trial.run(cold + cold + cold + hot + cold + read);
+  BOOST_TEST(all.reason == "");
+  const std::vector<std::string> expected = {"kernel_op  x3", "kernel_op ", "kernel_op ", "kernel_op r"};
+  BOOST_TEST(trial.host.asked == expected, boost::test_tools::per_element());
+  BOOST_TEST(all.steps.size() == 6u);
+  BOOST_TEST(trial.host.begun.size() == 6u);
+
+  Trial other;
+  const auto second = other.run(cold + missing + cold + read);
+  BOOST_TEST(second.reason == "f:3:1: steps[1] write: entry 1: no such symbol");
+  BOOST_TEST(second.steps.size() == 2u);
+  BOOST_TEST(other.host.asked.size() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(assertions_see_what_earlier_steps_got) {
