@@ -9,7 +9,7 @@ import floe
 
 PORT = 0x4F0  # no device of the machine is there
 TIMED_OUT = "vCPU rendezvous timed out before parked acknowledgement: "
-KILLED = "vCPU rendezvous aborted by external kill: "
+KILLED = "vCPU rendezvous aborted by external kill before parked acknowledgement: "
 NAMES_IT = "1/2 vCPUs parked; missing: vCPU 1"
 
 

@@ -130,6 +130,22 @@ class Scenario(floe.Case):
         self.assertIn("the task's policy is not SCHED_EXT", log)
         self.assertIn("panic 29\n", log)
 
+    def test_a_scheduler_that_starves_init_cannot_silence_it(self):
+        run = self.play([
+            {"do": "start-scheduler", "command": [floe.SCHED, "stall", "--prefix", "init", "--timeout-ms", "20000"]},
+            {"do": "attach-scheduler", "ops": "floe_stall"},
+            {"do": "run", "name": "class", "command": ["sh", "-c", "cat /proc/1/stat; cat /proc/self/stat; floe-guest snapshot asked"]},
+            {"do": "wait-for", "name": "class"},
+            check({"process": "class"}, "==", "exited 0"),
+            {"do": "procs", "as": "all", "cgroup": ""},
+            check({"procs": "all", "count": True}, ">", 10),
+            {"do": "stop-scheduler"},
+        ])
+        self.assertEqual(run.code, 0, run.reason)
+        init, other = (line.split() for line in self.log("workload.log").splitlines()[:2])
+        self.assertEqual((init[0], init[40]), ("1", "1"))  # SCHED_FIFO; what it starts is of the ordinary class
+        self.assertEqual(other[40], "0")
+
     def test_a_step_that_fails_is_the_reason_of_the_run(self):
         run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
                          check({"process": "p"}, "==", "exited 0"), {"do": "wait", "time": "1h"}], kernel="6.")

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <utility>
 
+#include "vmm/guest/own_class.hpp"
 #include "vmm/requests.hpp"
 
 namespace floe::vmm::guest {
@@ -54,6 +55,7 @@ void join_cgroup(const Start& start) {
 }
 
 [[noreturn]] void become(const Start& start) {
+  stand_below_init();
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -141,6 +143,7 @@ void Child::start(const std::vector<std::string>& argv, const std::vector<std::s
   ssize_t length = 0;
   do length = ::read(report.reader.get(), &failure, sizeof failure);
   while (length < 0 && errno == EINTR);
+  put_under_the_scheduler_under_test(pid_);
   if (length == sizeof failure) {
     ::waitpid(pid_, nullptr, 0);
     pid_ = -1;

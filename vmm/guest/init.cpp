@@ -31,6 +31,7 @@
 #include "vmm/guest/control.hpp"
 #include "vmm/guest/hello.hpp"
 #include "vmm/guest/mounts.hpp"
+#include "vmm/guest/own_class.hpp"
 #include "vmm/guest/port.hpp"
 #include "vmm/guest/processes.hpp"
 #include "vmm/guest/relay.hpp"
@@ -119,6 +120,7 @@ void Init::prepare() {
     complaints.push_back(with_errno("cannot set the hostname", errno));
   }
   complaints.push_back(loopback_up());
+  if (auto left = leave_the_scheduler_under_test(); !left) complaints.push_back(left.error().message);
   if (auto listening = relay_.listen(); !listening) complaints.push_back("no socket for floe-guest: " + listening.error().message);
 
   signals_.reset(::signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC));
