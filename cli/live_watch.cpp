@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "freeze/task_named.hpp"
 #include "walkers/scx/runnable.hpp"
 #include "walkers/scx/sched.hpp"
 
@@ -160,6 +161,14 @@ void LiveWatch::report(RunReport& report) const {
   for (unsigned slot = 0; slot < freeze::kMaxUserWatches; ++slot)
     if (const auto& word = words_.user(slot))
       report.watched.push_back({word->symbol, std::string(to_string(word->method)), word->before, std::nullopt});
+}
+
+engine::task<vmm::wire::TaskTarget> LiveWatch::find_task(std::string name) {
+  Result<vmm::wire::TaskTarget> found = fail("not looked for");
+  const auto use = [this, &name, &found](const walkers::Kernel& tables) { found = freeze::task_named(name, tables, live_); };
+  const auto used = co_await series_.with_tables(live_, use);
+  if (!used) co_return used.failure();
+  co_return std::move(found);
 }
 
 engine::task<freeze::KernelReply> LiveWatch::kernel_op(freeze::KernelOpRequest request) {

@@ -44,6 +44,9 @@ class LiveWatch {
   // Answers in every case but that of a stopped caller.
   engine::task<freeze::KernelReply> kernel_op(freeze::KernelOpRequest request);
 
+  // freeze::task_named(), in the guest as it is now.
+  engine::task<vmm::wire::TaskTarget> find_task(std::string name);
+
   // The kernel's tables have been read: captures and watches find their way.
   bool knows_kernel() const { return held_ == 0 && words_.places() && words_.places()->types; }
   freeze::WordWatch::Scheduler scheduler() const { return held_ == 0 ? words_.scheduler() : freeze::WordWatch::Scheduler::changing; }

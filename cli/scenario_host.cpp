@@ -32,6 +32,11 @@ engine::task<vmm::wire::KernelOpReply> RunScenarioHost::kernel_op(const vmm::wir
   co_return std::move(done);
 }
 
+engine::task<vmm::wire::TaskTarget> RunScenarioHost::find_task(const std::string& name) {
+  auto found = co_await run_.live.find_task(name);
+  co_return std::move(found);
+}
+
 engine::task<std::string> RunScenarioHost::report_value(const std::string& capture, const std::string& path) {
   const auto report = run_.captures.bridge().find(capture);
   if (!report) co_return Error("no capture named " + capture);

@@ -27,6 +27,7 @@ class RunScenarioHost final : public freeze::scenario::GuestHost {
   engine::task<> capture(const std::string& name) override;
   engine::task<> watch(const std::string& symbol) override;
   engine::task<vmm::wire::KernelOpReply> kernel_op(const vmm::wire::KernelOpRequest& request) override;
+  engine::task<vmm::wire::TaskTarget> find_task(const std::string& name) override;
   engine::task<std::string> report_value(const std::string& capture, const std::string& path) override;
 
  protected:

@@ -31,6 +31,8 @@ class ScenarioHost {
   virtual engine::task<> watch(const std::string& symbol) = 0;
   // A reply without success is no error here.
   virtual engine::task<vmm::wire::KernelOpReply> kernel_op(const vmm::wire::KernelOpRequest& request) = 0;
+  // Of the task of that name with the lowest number: that, and its start time.
+  virtual engine::task<vmm::wire::TaskTarget> find_task(const std::string& name) = 0;
   // A value of a report that was captured under this name, by a capture or a watch, as text.
   virtual engine::task<std::string> report_value(const std::string& capture, const std::string& path) = 0;
   // Of a cgroup below the guest's root; "" is the root. The numbers of the processes in it, kept under the name too.

@@ -216,7 +216,7 @@ class ScenarioReader {
     op.request.direction = direction;
     op.request.mode =
         static_cast<wire::KernelOpRequest::Mode>(fields.choice("mode", std::array{std::string_view("hot"), std::string_view("cold")}, 0));
-    wire::KernelOpEntry entry{read_target(fields), reads ? read_width(fields) : read_value(fields)};
+    wire::KernelOpEntry entry{read_target(fields, op.task), reads ? read_width(fields) : read_value(fields)};
     op.request.entries.push_back(std::move(entry));
     if (reads) {
       op.name = fields.name("as", wire::KernelOpRequest::kMaxTag);
@@ -226,7 +226,7 @@ class ScenarioReader {
     return op;
   }
 
-  wire::KernelTarget read_target(Fields& fields) {
+  wire::KernelTarget read_target(Fields& fields, std::string& task_name) {
     constexpr std::array kTargets = {std::string_view("symbol"), std::string_view("direct"), std::string_view("address"),
                                      std::string_view("per-cpu"), std::string_view("task")};
     constexpr std::size_t kMaxName = wire::KernelOpRequest::kMaxName;
@@ -246,8 +246,12 @@ class ScenarioReader {
       return target;
     }
     wire::TaskTarget target;
-    target.pid = static_cast<std::int32_t>(inner.integer("pid", std::nullopt, 1, std::numeric_limits<std::int32_t>::max()));
-    target.start_time_ns = inner.number("start-time-ns");
+    if (inner.has("name")) {
+      task_name = inner.name("name", Workers::kMaxName);
+    } else {
+      target.pid = static_cast<std::int32_t>(inner.integer("pid", std::nullopt, 1, std::numeric_limits<std::int32_t>::max()));
+      target.start_time_ns = inner.number("start-time-ns");
+    }
     target.field = inner.name("field", kMaxName);
     inner.end();
     return target;

@@ -73,7 +73,7 @@ class Runner {
  private:
   static bool is_cold_write(const Step& step) {
     const auto* op = std::get_if<KernelOp>(&step.action);
-    return op != nullptr && op->request.mode == wire::KernelOpRequest::Mode::kCold &&
+    return op != nullptr && op->task.empty() && op->request.mode == wire::KernelOpRequest::Mode::kCold &&
            op->request.direction == wire::KernelOpRequest::Direction::kWrite;
   }
 
@@ -139,7 +139,15 @@ class Runner {
   }
 
   engine::task<> kernel_op(const KernelOp& step) {
-    const auto reply = co_await host_.kernel_op(step.request);
+    wire::KernelOpRequest request = step.request;
+    if (!step.task.empty()) {
+      auto found = co_await host_.find_task(step.task);
+      if (!found) co_return found.failure();
+      auto& target = std::get<wire::TaskTarget>(request.entries.front().target);
+      target.pid = found->pid;
+      target.start_time_ns = found->start_time_ns;
+    }
+    const auto reply = co_await host_.kernel_op(request);
     if (!reply) co_return reply.failure();
     if (!reply->success) co_return fail(reply->reason.empty() ? "the operation failed without a reason" : reply->reason);
     if (step.request.direction != wire::KernelOpRequest::Direction::kRead) co_return engine::ok;

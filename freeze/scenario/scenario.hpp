@@ -107,6 +107,7 @@ struct Watch {
 struct KernelOp {
   vmm::wire::KernelOpRequest request;  // its id is the host's business
   std::string name;                    // of the value read
+  std::string task;                    // whose number and start time are found when the step begins; empty: they are known
   bool operator==(const KernelOp&) const = default;
 };
 struct CaptureProcs {

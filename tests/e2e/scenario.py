@@ -7,15 +7,15 @@ import unittest
 import floe
 
 # For each process of the cgroup: its name, where it may run, its nice value (field 19 of stat, the name being one word).
-PLACES = """for pid in $(cat /sys/fs/cgroup/busy/cgroup.procs); do
+PLACES = """for pid in $(cat /sys/fs/cgroup/top/busy/cgroup.procs); do
   read name < /proc/$pid/comm
   while read key value; do if [ $key = Cpus_allowed_list: ]; then cpus=$value; fi; done < /proc/$pid/status
   read stat < /proc/$pid/stat
   set -- $stat
   echo "place $name $cpus ${19}"
 done
-read weight < /sys/fs/cgroup/busy/cpu.weight; echo "weight $weight"
-read cpus < /sys/fs/cgroup/busy/cpuset.cpus; echo "cpuset $cpus"
+read weight < /sys/fs/cgroup/top/busy/cpu.weight; echo "weight $weight"
+read cpus < /sys/fs/cgroup/top/busy/cpuset.cpus; echo "cpuset $cpus"
 """
 
 # Asks floe from inside, like any program could.
@@ -45,28 +45,37 @@ class Scenario(floe.Case):
 
     def test_workers_stand_where_they_shall_and_end_when_told(self):
         workers = [
-            {"name": "spinner", "kind": "spin", "count": 2, "cgroup": "busy", "cpus": "1", "nice": 7},
-            {"name": "sleeper", "kind": "sleep-wake", "period": "5ms", "cgroup": "busy", "nice": -3},
-            {"name": "yielder", "kind": "yield", "cgroup": "busy"},
-            {"name": "pinger", "kind": "pipe-ping-pong", "cgroup": "busy"},
-            {"name": "forker", "kind": "fork-storm", "period": "10ms", "cgroup": "busy"},
+            {"name": "spinner", "kind": "spin", "count": 2, "cgroup": "top/busy", "cpus": "1", "nice": 7},
+            {"name": "sleeper", "kind": "sleep-wake", "period": "5ms", "cgroup": "top/busy", "nice": -3},
+            {"name": "yielder", "kind": "yield", "cgroup": "top/busy"},
+            {"name": "pinger", "kind": "pipe-ping-pong", "cgroup": "top/busy"},
+            {"name": "forker", "kind": "fork-storm", "period": "10ms", "cgroup": "top/busy"},
         ]
         names = [worker["name"] for worker in workers]
         run = self.play([
-            {"do": "make-cgroup", "path": "busy", "weight": 250, "cpus": "0-1"},
+            {"do": "start-scheduler", "command": [floe.SCHED, "fair"]},
+            {"do": "make-cgroup", "path": "top", "weight": 50},
+            {"do": "make-cgroup", "path": "top/busy", "weight": 250, "cpus": "0-1"},
             {"do": "spawn", "workers": workers},
             {"do": "run", "name": "places", "command": ["sh", "-c", PLACES]},
             {"do": "wait-for", "name": "places"},
-            {"do": "procs", "as": "busy", "cgroup": "busy"},
+            {"do": "procs", "as": "busy", "cgroup": "top/busy"},
+            *[{"do": "read", "as": f"{name} {mode}", "mode": mode, "task": {"name": name, "field": "static_prio"}, "bytes": 4}
+              for name in ("spinner", "sleeper") for mode in ("hot", "cold")],
+            *[check({"read": f"{name} {mode}"}, "==", prio) for name, prio in (("spinner", 127), ("sleeper", 117)) for mode in ("hot", "cold")],
+            {"do": "read", "as": "comm", "task": {"name": "pinger", "field": "comm"}, "bytes": 7},
+            check({"read": "comm"}, "==", b"pinger\0".hex(" ")),
             *[{"do": "stop", "name": name} for name in names],
             *[check({"process": name}, "==", "exited 0") for name in names],
-            {"do": "procs", "as": "none", "cgroup": "busy"},
+            {"do": "procs", "as": "none", "cgroup": "top/busy"},
             # 5 that wait for SIGTERM, 2 spinners, and one, one, two, one; the fork storm's child of the moment comes and goes.
             check({"procs": "busy", "count": True}, ">=", 12),
             check({"procs": "busy", "count": True}, "<=", 13),
             check({"procs": "none", "count": True}, "==", 0),
-            {"do": "remove-cgroup", "path": "busy"},
-        ], kernel="6.")
+            {"do": "remove-cgroup", "path": "top/busy"},
+            {"do": "remove-cgroup", "path": "top"},
+            {"do": "stop-scheduler"},
+        ])
         self.assertEqual(run.code, 0, run.reason)
         log = self.log("workload.log")
         places = re.findall(r"^place (\S+) (\S+) (-?\d+)$", log, re.M)

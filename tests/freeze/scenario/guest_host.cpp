@@ -119,6 +119,7 @@ class Host final : public GuestHost {
   engine::task<> watch(const std::string&) override { co_return engine::ok; }
   engine::task<wire::KernelOpReply> kernel_op(const wire::KernelOpRequest&) override { co_return wire::KernelOpReply{}; }
   engine::task<std::string> report_value(const std::string&, const std::string&) override { co_return std::string(); }
+  engine::task<wire::TaskTarget> find_task(const std::string&) override { co_return wire::TaskTarget(); }
 
  protected:
   void procs_captured(const std::string& name, const std::string& cgroup, const std::vector<std::uint32_t>& pids) override {

@@ -24,6 +24,8 @@ class MadeUpHost final : public ScenarioHost {
   engine::task<> watch(const std::string& symbol) override { return done("watch", symbol); }
   engine::task<wire::KernelOpReply> kernel_op(const wire::KernelOpRequest& request) override {
     asked.push_back("kernel_op " + request.tag + (request.entries.size() > 1 ? fmt::format(" x{}", request.entries.size()) : ""));
+    if (const auto* task = std::get_if<wire::TaskTarget>(&request.entries.front().target))
+      asked.back() += fmt::format(" of {} since {}: {}", task->pid, task->start_time_ns, task->field);
     wire::KernelOpReply reply;
     reply.id = request.id;
     reply.success = request.tag != "fails";
@@ -36,6 +38,14 @@ class MadeUpHost final : public ScenarioHost {
       }
     if (request.direction == wire::KernelOpRequest::Direction::kRead) reply.values.emplace_back(std::uint64_t{1} << 63);
     co_return std::move(reply);
+  }
+  engine::task<wire::TaskTarget> find_task(const std::string& name) override {
+    asked.push_back("find_task " + name);
+    if (name == "nobody") co_return fail("there is no task named nobody");
+    wire::TaskTarget found;
+    found.pid = 42;
+    found.start_time_ns = 4200;
+    co_return std::move(found);
   }
   engine::task<std::string> report_value(const std::string& capture, const std::string& path) override {
     asked.push_back("report_value " + capture + " " + path);
@@ -134,6 +144,16 @@ BOOST_AUTO_TEST_CASE(a_kernel_operation_without_success_fails_the_step) {
   Trial trial;
   const auto outcome = trial.run(R"({"do": "read", "as": "fails", "symbol": "x"})");
   BOOST_TEST(outcome.reason == "f:2:1: steps[0] read fails: entry 0: no such symbol");
+}
+
+BOOST_AUTO_TEST_CASE(a_task_is_found_by_its_name_when_the_step_begins) {
+  Trial trial;
+  const auto outcome = trial.run(R"({"do": "read", "as": "r", "task": {"name": "w0", "field": "static_prio"}, "bytes": 4})");
+  BOOST_TEST(outcome.reason == "");
+  const std::vector<std::string> expected = {"find_task w0", "kernel_op r of 42 since 4200: static_prio"};
+  BOOST_TEST(trial.host.asked == expected, boost::test_tools::per_element());
+  const auto none = trial.run(R"({"do": "read", "as": "r", "task": {"name": "nobody", "field": "static_prio"}})");
+  BOOST_TEST(none.reason == "f:2:1: steps[0] read r: there is no task named nobody");
 }
 
 BOOST_AUTO_TEST_CASE(cold_writes_that_follow_each_other_are_one_freeze) {
