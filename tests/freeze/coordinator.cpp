@@ -143,6 +143,12 @@ BOOST_AUTO_TEST_CASE(a_vcpu_that_does_not_park_degrades_the_capture_and_names_it
     BOOST_TEST(after.has_value());
     BOOST_TEST(tally.taken == 2u, tally.reasons.back());
     BOOST_TEST(m.degraded == 2u);
+    // An end that is asked for while all have parked degrades nothing.
+    m.guest->vm().set_rekick(60s);
+    m.guest->vm().set_give_up([] { return true; });
+    const auto together = co_await order(c, Cause::kOperator, tally);
+    BOOST_TEST(together.has_value());
+    BOOST_TEST(tally.taken == 3u, tally.reasons.back());
     co_return engine::ok;
   });
 }
