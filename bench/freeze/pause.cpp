@@ -1,4 +1,5 @@
-// The pause of a snapshot against the number of pages dirtied since the last one: with pre-copy, and with everything copied in the pause.
+// The pause of a snapshot against the number of pages dirtied since the last one: of a tick, of a capture that an operator asks the
+// coordinator for, and with everything copied in the pause.
 //
 // The guest has 2 vCPUs, of which one writes pages evenly while the other halts: with spinning vCPUs on all of a small machine's
 // cores the scheduler would be measured. Each snapshot stands beside an empty freeze of the same guest, doing the same, just before.
@@ -14,6 +15,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+enum class Kind { kTick, kOnDemand, kNoPrecopy };
+constexpr const char* kNames[] = {"pause of a snapshot", "pause of a snapshot on demand", "pause of a snapshot, no pre-copy"};
+
 constexpr std::uint64_t kPages[] = {0, 500, 2000, 10'000, 50'000};
 constexpr auto kInterval = 500ms;  // between two snapshots: twice as often as in a run
 constexpr std::uint64_t kMemory = 256u << 20;
@@ -24,12 +28,22 @@ std::string contender(std::uint64_t pages) {
   return fmt::format(std::locale("C"), "{} pages", pages);
 }
 
+// Of the coordinator that owns a run's freezes; refused ones are errors.
+engine::task<> ask(freeze::Coordinator& coordinator, freeze::Take& into) {
+  const auto answer = co_await coordinator.capture(freeze::Cause::kOperator);
+  if (!answer) co_return answer.failure();
+  if (!answer->capture) co_return Error(answer->refused);
+  into = answer->capture->take;
+  co_return engine::ok;
+}
+
 class Pause final : public Scene {
  public:
-  static Result<std::unique_ptr<Pause>> create(std::string name, bool precopy) {
+  static Result<std::unique_ptr<Pause>> create(Kind kind) {
     auto made = std::unique_ptr<Pause>(new Pause);
-    made->name_ = std::move(name);
-    made->precopy_ = precopy;
+    made->name_ = kNames[static_cast<std::size_t>(kind)];
+    made->kind_ = kind;
+    const bool precopy = kind != Kind::kNoPrecopy;
     auto writer = Writer::create(2, kMemory);
     if (!writer) return fail(std::move(writer.error()));
     made->writer_ = std::move(*writer);
@@ -61,7 +75,7 @@ class Pause final : public Scene {
       const std::string name = contender(kPages[i]);
       row.contenders.push_back({.name = name, .rounds = pauses_.of(name), .figures = figures_[i].medians()});
     }
-    if (precopy_) add_promises(row);
+    if (kind_ != Kind::kNoPrecopy) add_promises(row);
     report.rows.push_back(std::move(row));
     if (skipped_ > 0) report.conditions.notes.emplace_back("ticks skipped in '" + name_ + "'", std::to_string(skipped_));
     report.conditions.notes.emplace_back("dirty pages of '" + name_ + "'", recorder_->source());
@@ -84,11 +98,19 @@ class Pause final : public Scene {
   Result<freeze::Take> take() {
     constexpr unsigned kTries = 10;
     for (unsigned i = 1;; ++i) {
-      auto taken = recorder_->take();
+      auto taken = kind_ == Kind::kOnDemand ? take_on_demand() : recorder_->take();
       if (!taken || taken->result == freeze::TakeResult::kTaken) return taken;
       ++skipped_;
       if (i == kTries) return fail("no snapshot was taken in " + std::to_string(kTries) + " tries: " + taken->reason);
     }
+  }
+
+  Result<freeze::Take> take_on_demand() {
+    freeze::Coordinator coordinator(writer_->guest().vm(), recorder_->snapshotter(), recorder_->ring(), recorder_->pool(), kFreezeLimit);
+    freeze::Take taken;
+    const auto asked = recorder_->loop().run(tiny::beside(coordinator, ask(coordinator, taken))).to_result();
+    if (!asked) return fail(asked.error());
+    return taken;
   }
 
   Result<> measure(std::uint64_t pages, std::vector<double>& bare, std::vector<double>& empty) {
@@ -126,7 +148,7 @@ class Pause final : public Scene {
   }
 
   std::string name_;
-  bool precopy_ = true;
+  Kind kind_ = Kind::kTick;
   std::unique_ptr<Writer> writer_;
   std::unique_ptr<tiny::Recorder> recorder_;
   Series pauses_;
@@ -137,10 +159,9 @@ class Pause final : public Scene {
 }  // namespace
 
 Result<> add_pause(const Settings& settings, Scenes& into) {
-  for (const bool precopy : {true, false}) {
-    const std::string name = precopy ? "pause of a snapshot" : "pause of a snapshot, no pre-copy";
-    if (!settings.wants(name)) continue;
-    auto made = Pause::create(name, precopy);
+  for (const Kind kind : {Kind::kTick, Kind::kOnDemand, Kind::kNoPrecopy}) {
+    if (!settings.wants(kNames[static_cast<std::size_t>(kind)])) continue;
+    auto made = Pause::create(kind);
     if (!made) return fail(std::move(made.error()));
     into.push_back(std::move(*made));
   }
