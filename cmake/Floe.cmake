@@ -31,6 +31,17 @@ if(FLOE_FUZZ)  # coverage for the libraries too, or the fuzzers would be blind
 endif()
 target_link_libraries(floe_flags INTERFACE Threads::Threads)
 
+# What programs with AddressSanitizer are linked with; nothing in other builds.
+add_library(floe_asan_options INTERFACE)
+if(FLOE_SANITIZE MATCHES "address")
+  add_library(floe_asan_options_object OBJECT ${CMAKE_SOURCE_DIR}/fuzz/asan_options.cpp)
+  target_link_libraries(floe_asan_options_object PRIVATE floe_flags)
+  target_link_libraries(floe_asan_options INTERFACE $<TARGET_OBJECTS:floe_asan_options_object>)
+endif()
+
+include(cmake/Headers.cmake)
+floe_precompile(floe_headers standard.hpp)
+
 # floe_sources(VARIABLE [folders...]): the .cpp files of this folder and of those below it that are named.
 function(floe_sources variable)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
@@ -49,27 +60,28 @@ function(floe_module name)
   add_library(floe_${name} STATIC ${sources})
   add_library(floe::${name} ALIAS floe_${name})
   target_link_libraries(floe_${name} PUBLIC floe_flags ${arg_UNPARSED_ARGUMENTS})
+  floe_use_headers(floe_${name} floe_headers)
 endfunction()
 
 # floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES]): tests/MODULE/*.cpp, and those of the folders below it that are
 # named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
 #
-# In sanitizer builds the tests' own code, checks mostly, is not optimised, which halves the time to compile it. Coroutines are: they hand
-# over to each other by tail calls.
+# The tests' own code, checks mostly, is not optimised: half the time to compile it. Coroutines are: they hand over to each other by tail
+# calls.
 function(floe_tests module)
   cmake_parse_arguments(arg "COROUTINES" "" "FOLDERS" ${ARGN})
   floe_sources(sources ${arg_FOLDERS})
   if(NOT sources)
     return()
   endif()
-  add_executable(test_${module} ${sources} ${CMAKE_SOURCE_DIR}/tests/main.cpp)
-  target_link_libraries(test_${module} PRIVATE floe_flags Boost::unit_test_framework ${arg_UNPARSED_ARGUMENTS})
-  target_compile_definitions(test_${module} PRIVATE BOOST_TEST_DYN_LINK FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  if(FLOE_SANITIZE MATCHES "address")
-    target_sources(test_${module} PRIVATE ${CMAKE_SOURCE_DIR}/fuzz/asan_options.cpp)
-  endif()
-  if(FLOE_SANITIZE AND NOT arg_COROUTINES)
+  add_executable(test_${module} ${sources})
+  target_link_libraries(test_${module} PRIVATE floe_test_main floe_flags ${arg_UNPARSED_ARGUMENTS})
+  target_compile_definitions(test_${module} PRIVATE FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(arg_COROUTINES)
+    floe_use_headers(test_${module} floe_coroutine_test_headers)
+  else()
     target_compile_options(test_${module} PRIVATE -O0)
+    floe_use_headers(test_${module} floe_test_headers)
   endif()
   foreach(source ${sources})
     get_filename_component(suite ${source} NAME_WE)
@@ -81,10 +93,10 @@ endfunction()
 
 # floe_fuzz(NAME [libraries...]): fuzz/NAME.cpp as a libFuzzer target with the seed corpus fuzz/corpus/NAME.
 function(floe_fuzz name)
-  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp ${CMAKE_CURRENT_SOURCE_DIR}/asan_options.cpp)
-  target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
-  target_link_libraries(fuzz_${name} PRIVATE floe_flags ${ARGN})
+  target_link_libraries(fuzz_${name} PRIVATE floe_flags floe_asan_options ${ARGN})
+  floe_use_headers(fuzz_${name} floe_headers)
   add_test(NAME fuzz.${name}
            COMMAND ${CMAKE_SOURCE_DIR}/scripts/fuzz-smoke $<TARGET_FILE:fuzz_${name}> ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
   set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 120 LABELS fuzz)

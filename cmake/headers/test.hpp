@@ -1,0 +1,6 @@
+// The same for tests.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+
+#include "cmake/headers/standard.hpp"
