@@ -20,6 +20,7 @@ namespace wire = vmm::wire;
 
 constexpr std::size_t kMostFileFrame = 1u << 20;
 constexpr std::size_t kMostName = 256;
+constexpr auto kAliveEvery = std::chrono::seconds(1);
 constexpr auto kTakenLimit = std::chrono::seconds(20);
 constexpr auto kAnswerLimit = std::chrono::seconds(50);  // less than whoever asks at the socket waits
 
@@ -81,7 +82,27 @@ Result<std::unique_ptr<LinkFolder>> LinkFolder::open(std::string shown_path) {
   auto folder = std::unique_ptr<LinkFolder>(new LinkFolder(std::move(port), std::move(shown_path)));
   const auto ready = folder->send(kReady, {});
   if (!ready) return fail(ready.error());
+  folder->alive_ = std::thread(&LinkFolder::say_alive, folder.get());
   return folder;
+}
+
+LinkFolder::~LinkFolder() {
+  {
+    const std::lock_guard lock(stop_mutex_);
+    stop_ = true;
+  }
+  stop_changed_.notify_all();
+  if (alive_.joinable()) alive_.join();
+}
+
+void LinkFolder::say_alive() {
+  std::unique_lock stop(stop_mutex_);
+  while (!stop_changed_.wait_for(stop, kAliveEvery, [this] { return stop_; })) {
+    stop.unlock();
+    // Who holds it is saying something.
+    if (const std::unique_lock line(mutex_, std::try_to_lock); line) (void)send_locked(kAlive, {});
+    stop.lock();
+  }
 }
 
 std::unique_ptr<freeze::FileSink> LinkFolder::sink(const std::string& subfolder) {
@@ -90,6 +111,10 @@ std::unique_ptr<freeze::FileSink> LinkFolder::sink(const std::string& subfolder)
 
 Result<> LinkFolder::send(std::uint32_t type, std::span<const std::byte> payload) {
   const std::lock_guard lock(mutex_);
+  return send_locked(type, payload);
+}
+
+Result<> LinkFolder::send_locked(std::uint32_t type, std::span<const std::byte> payload) {
   frame_.clear();
   if (!encoder_.encode(type, payload, frame_))
     return fail("a message of " + std::to_string(payload.size()) + " bytes is too long for the link");
@@ -185,6 +210,7 @@ engine::task<> LinkServer::serve() {
     const auto got = co_await engine::recv(fd_, buffer);
     if (!got) ended = got.failure();
     if (!got || *got == 0) break;
+    heard_bytes_ += *got;
     decoder_.feed(std::span(buffer).first(*got));
     while (const auto frame = decoder_.next()) handle(*frame);
   }

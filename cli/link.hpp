@@ -4,6 +4,9 @@
 // each line for the terminal and at last its exit code, and the outer one carries them out as they come. Signals travel over a port of
 // their own, a byte each, and are delivered as signals by the outer machine's init. Nothing is kept back until the end, and nothing but
 // floe itself and its wire codec is needed on either side (see docs/design/0003-outer-machine.md).
+//
+// An inner floe that has nothing to say says so once a second, from a thread of its own: whatever the run is busy with, silence means that
+// the machine around it stands still.
 #pragma once
 
 #include <condition_variable>
@@ -11,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include "cli/control.hpp"
 #include "cli/exit.hpp"
@@ -33,6 +37,7 @@ inline constexpr std::uint32_t kAbandon = vmm::wire::tag("LABN");  // or never w
 inline constexpr std::uint32_t kStdout = vmm::wire::tag("LOUT");
 inline constexpr std::uint32_t kStderr = vmm::wire::tag("LERR");
 inline constexpr std::uint32_t kVerdict = vmm::wire::tag("LEXI");  // u32 code, reason
+inline constexpr std::uint32_t kAlive = vmm::wire::tag("LALV");    // nothing else to say
 inline constexpr std::uint32_t kAnswer = vmm::wire::tag("LANS");   // u32 id, text: of a request
 // Outer to inner.
 inline constexpr std::uint32_t kVerdictTaken = vmm::wire::tag("LTAK");  // everything has arrived: the machine may go
@@ -47,6 +52,7 @@ class LinkFolder final : public RunFolder {
  public:
   // Opens the port named kPortName. `shown_path`: what the folder is called outside.
   static Result<std::unique_ptr<LinkFolder>> open(std::string shown_path);
+  ~LinkFolder() override;
 
   std::unique_ptr<freeze::FileSink> sink(const std::string& subfolder) override;
   void guest_said_hello() override { (void)send(kHello, {}); }
@@ -63,6 +69,8 @@ class LinkFolder final : public RunFolder {
  private:
   LinkFolder(UniqueFd port, std::string path) : port_(std::move(port)), path_(std::move(path)) {}
   engine::task<> write(Item item) override;
+  void say_alive();
+  Result<> send_locked(std::uint32_t type, std::span<const std::byte> payload);
   engine::task<> answer(std::uint32_t id, std::string request, RequestHandler handler);
 
   UniqueFd port_;
@@ -70,6 +78,10 @@ class LinkFolder final : public RunFolder {
   std::mutex mutex_;  // one frame at a time
   vmm::wire::Encoder encoder_;
   std::vector<std::byte> frame_;
+  std::mutex stop_mutex_;
+  std::condition_variable stop_changed_;
+  bool stop_ = false;
+  std::thread alive_;
 };
 
 // The outer side: carries out what comes over `fd`, a stream socket whose other end is the port.
@@ -85,8 +97,9 @@ class LinkServer {
   // A line of the control socket, answered by the inner floe, or by a refusal when that takes too long.
   engine::task<std::string> ask(std::string request);
 
-  bool ready() const { return ready_; }  // the inner floe reported in
-  bool hello() const { return hello_; }  // and so did its guest
+  std::uint64_t heard_bytes() const { return heard_bytes_; }  // of whatever kind
+  bool ready() const { return ready_; }                       // the inner floe reported in
+  bool hello() const { return hello_; }                       // and so did its guest
   // The guest's console showed an oops whose EFLAGS has bits above 21 (ID): no CPU can have had them.
   bool impossible_flags() const { return impossible_flags_; }
   const std::optional<Verdict>& verdict() const { return verdict_; }
@@ -109,6 +122,7 @@ class LinkServer {
   std::string name_;
   bool no_pages_ = false;  // the page file could not be written
   bool manifest_written_ = false;
+  std::uint64_t heard_bytes_ = 0;
   bool ready_ = false;
   bool hello_ = false;
   bool impossible_flags_ = false;

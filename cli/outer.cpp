@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/duration.hpp"
 #include "base/file.hpp"
 #include "vmm/initramfs.hpp"
 #include "vmm/xz.hpp"
@@ -99,10 +100,15 @@ struct OuterRun::Trip {
   int status = 0;
   bool gone = false;
   std::string console_tail;
+  std::string overdue;  // why it was killed, when one of its limits was over
   std::unique_ptr<link::LinkServer> link;
 
   void kill() {
     if (!gone && pid > 0) ::kill(pid, SIGKILL);
+  }
+  void give_up(std::string why) {
+    if (overdue.empty()) overdue = std::move(why);
+    kill();
   }
   ~Trip() {
     kill();
@@ -328,11 +334,27 @@ engine::task<> OuterRun::backstop(Trip& trip) {
   const auto booted = co_await engine::sleep_for(kOuterBoot);
   if (!booted) co_return engine::ok;
   if (!trip.link->ready()) {
-    trip.kill();
+    trip.give_up(fmt::format("the outer QEMU machine was not up after {}", format_duration(kOuterBoot)));
     co_return engine::ok;
   }
-  const auto over = co_await engine::sleep_for(plan_.options.boot_timeout + plan_.options.duration + kOuterGrace);
-  if (over) trip.kill();
+  const auto limit = plan_.options.boot_timeout + plan_.options.duration + kOuterGrace;
+  const auto over = co_await engine::sleep_for(limit);
+  if (over) trip.give_up(fmt::format("the outer QEMU machine was not done {} after its start", format_duration(kOuterBoot + limit)));
+  co_return engine::ok;
+}
+
+// Counted in seconds in which floe itself ran: a floe that was stopped for a while has not heard anything either.
+engine::task<> OuterRun::notice_silence(Trip& trip) {
+  const auto limit = plan_.options.outer_silence;
+  if (limit == 0ns) co_return engine::ok;
+  for (auto silent = 0ns; silent < limit;) {
+    const auto heard = trip.link->heard_bytes();
+    const auto tick = std::min<std::chrono::nanoseconds>(1s, limit);
+    const auto slept = co_await engine::sleep_for(tick);
+    if (!slept) co_return engine::ok;
+    silent = !trip.link->ready() || trip.link->heard_bytes() != heard ? 0ns : silent + tick;
+  }
+  trip.give_up(fmt::format("the outer QEMU machine was silent for {} (--outer-silence): its CPU stands still", format_duration(limit)));
   co_return engine::ok;
 }
 
@@ -352,6 +374,7 @@ engine::task<> OuterRun::travel(Trip& trip) {
   limits.spawn(stop_when_asked(trip), "signals");
   limits.spawn(backstop(trip), "backstop");
   limits.spawn(keep_awake(trip), "nudges");
+  limits.spawn(notice_silence(trip), "silence");
   const auto ended = co_await watch_process(trip);
   link_ = nullptr;
   const auto drained = co_await watch.join();  // both end when QEMU's ends of socket and pipe are closed
@@ -389,9 +412,10 @@ engine::task<Verdict> OuterRun::run() {
       continue;
     }
     if (interrupted_) co_return stopped_by(*interrupted_);
-    const std::string why = fmt::format("the outer QEMU machine ended without a result; its last words: {}",
-                                        trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
-    if (trip.link->hello() || retries_ > 0) co_return Verdict{Exit::kHostCannot, why};
+    const std::string why =
+        fmt::format("{}; its last words: {}", trip.overdue.empty() ? "the outer QEMU machine ended without a result" : trip.overdue,
+                    trip.console_tail.empty() ? "none" : last_line(trip.console_tail));
+    if (trip.link->hello() || retries_ > 0) co_return Verdict{trip.overdue.empty() ? Exit::kHostCannot : Exit::kDeadline, why};
     folder_.print(RunFolder::Stream::kErr, "floe: " + why + "\nfloe: starting the outer machine once more\n");
   }
 }

@@ -3,7 +3,9 @@
 // floe packs itself, the guest's kernel and initramfs, and a stock kernel's KVM modules into an initramfs; QEMU boots that stock kernel
 // with floe as its init; the inner floe loads the modules, runs the guest on the emulated /dev/kvm, and sends everything it would
 // write or print over a virtio port (cli/link.hpp). The run's folder on this host grows during the run. QEMU dies with floe, also by
-// SIGKILL. An outer machine that dies before the guest's hello is started once more, loudly, and counted in the manifest.
+// SIGKILL. An outer machine that has nothing to say for too long (--outer-silence) is killed: what an emulated machine does when its only
+// CPU never comes back from its guest cannot be told from outside. An outer machine that dies before the guest's hello is started once
+// more, loudly, and counted in the manifest.
 #pragma once
 
 #include "cli/exit.hpp"
@@ -40,6 +42,7 @@ class OuterRun {
   engine::task<> stop_when_asked(Trip& trip);
   engine::task<> backstop(Trip& trip);
   engine::task<> keep_awake(Trip& trip);
+  engine::task<> notice_silence(Trip& trip);
   Result<> start(Trip& trip);
   std::vector<std::string> qemu_arguments(const Trip& trip) const;
   std::vector<std::string> inner_arguments() const;

@@ -71,6 +71,7 @@ constexpr std::string_view kFlags[] = {"--kernel",
                                        "--dump-deadline",
                                        "--out",
                                        "--host",
+                                       "--outer-silence",
                                        "--json",
                                        "--quiet",
                                        "--help",
@@ -137,6 +138,8 @@ void add_run_flags(CLI::App& app, RunOptions& options) {
          "kvm: this machine's /dev/kvm; tcg: inside a QEMU machine with an emulated CPU; auto: kvm when it works")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->default_str("auto");
+  add_duration(app, "--outer-silence", options.outer_silence,
+               "with --host tcg: the run ends (8) when the emulated machine says nothing at all for so long; 0: no limit");
   app.add_flag("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
   app.add_flag("-q,--quiet", options.quiet, "no progress");
   for (CLI::Option* option : app.get_options())

@@ -49,6 +49,8 @@ struct RunOptions {
   std::chrono::nanoseconds dump_deadline = std::chrono::seconds(10);  // of each snapshot's walk and of each dump; 0: none
   std::string out;
   HostMode host = HostMode::kAuto;
+  std::chrono::nanoseconds outer_silence =
+      std::chrono::seconds(120);  // of --host tcg: for how long nothing may come from the outer machine
   bool json = false;
   bool quiet = false;
   bool progress = false;   // stderr is a terminal

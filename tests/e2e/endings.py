@@ -46,6 +46,26 @@ class GuestEndings(floe.Case):
         self.assertIn("no hello", run.reason)
 
 
+class OuterMachine(floe.Case):
+    def test_it_stands_still(self):
+        process = self.start("--kernel", floe.newest_kernel(), "--cpus", 1, "--memory", 256, "--outer-silence", "20s", "--duration", "60s")
+        machines = self.wait_for(lambda: self.children(process.pid) or process.poll() is not None, 60, "QEMU's start")
+        if machines is True:
+            self.finish(process)
+            self.skipTest("this host runs guests without QEMU")
+        self.addCleanup(process.kill)
+        metrics = self.folder / "metrics.jsonl"
+        self.wait_for(lambda: metrics.exists() and metrics.stat().st_size, 240, "the first snapshot")
+        os.kill(machines[0], signal.SIGSTOP)
+        stopped = time.monotonic()
+        run = self.finish(process, timeout=120)
+        self.assertGreater(time.monotonic() - stopped, 15)
+        self.assertEqual(run.code, 8)
+        self.assertIn("silent for 20s", run.reason)
+        self.assertEqual(run.manifest["exit"]["code"], 8)
+        self.assert_gone(machines)
+
+
 class BadInputs(floe.Case):
     def refused(self, code, *words, **kwargs):
         run = self.floe(*words, timeout=60, **kwargs)
