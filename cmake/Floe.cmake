@@ -63,13 +63,13 @@ function(floe_module name)
   floe_use_headers(floe_${name} floe_headers)
 endfunction()
 
-# floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES]): tests/MODULE/*.cpp, and those of the folders below it that are
+# floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES | SOME_COROUTINES]): tests/MODULE/*.cpp, and those of the folders below it that are
 # named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
 #
 # The tests' own code, checks mostly, is not optimised: half the time to compile it. Coroutines are: they hand over to each other by tail
-# calls.
+# calls, which clang makes for a few of them (SOME_COROUTINES) all the same.
 function(floe_tests module)
-  cmake_parse_arguments(arg "COROUTINES" "" "FOLDERS" ${ARGN})
+  cmake_parse_arguments(arg "COROUTINES;SOME_COROUTINES" "" "FOLDERS" ${ARGN})
   floe_sources(sources ${arg_FOLDERS})
   if(NOT sources)
     return()
@@ -77,7 +77,7 @@ function(floe_tests module)
   add_executable(test_${module} ${sources})
   target_link_libraries(test_${module} PRIVATE floe_test_main floe_flags ${arg_UNPARSED_ARGUMENTS})
   target_compile_definitions(test_${module} PRIVATE FLOE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  if(arg_COROUTINES)
+  if(arg_COROUTINES OR (arg_SOME_COROUTINES AND NOT FLOE_SANITIZE))
     floe_use_headers(test_${module} floe_coroutine_test_headers)
   else()
     target_compile_options(test_${module} PRIVATE -O0)
