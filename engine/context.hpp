@@ -84,23 +84,27 @@ struct ending {
 };
 
 // What a suspended task waits for, so that a stop finds it: a task that it awaits in the same context, a hook, an operation in flight
-// (until its completion, stopped or not), or nothing that can be stopped. One word, since each await writes it twice.
+// (until its completion, stopped or not), or nothing that can be stopped; or it has yet to begin. One word, since each await writes it
+// twice.
 class awaited {
  public:
   void clear() { word_ = 0; }
+  void set_to_begin() { word_ = kToBegin; }
+  bool to_begin() const { return word_ == kToBegin; }
   void set(promise_base& child) { word_ = reinterpret_cast<std::uintptr_t>(&child); }
   void set(stop_hook& hook) { word_ = reinterpret_cast<std::uintptr_t>(&hook) | kHook; }
   void set(operation& in_flight) { word_ = reinterpret_cast<std::uintptr_t>(&in_flight) | kOperation; }
 
   // Null where it is something else.
   promise_base* child() const { return (word_ & kKinds) == 0 ? reinterpret_cast<promise_base*>(word_) : nullptr; }
-  stop_hook* hook() const { return (word_ & kHook) != 0 ? reinterpret_cast<stop_hook*>(word_ & ~kKinds) : nullptr; }
+  stop_hook* hook() const { return (word_ & kKinds) == kHook ? reinterpret_cast<stop_hook*>(word_ & ~kKinds) : nullptr; }
   operation* in_flight() const { return (word_ & kOperation) != 0 ? known_in_flight() : nullptr; }
   // Where nothing else can be.
   operation* known_in_flight() const { return reinterpret_cast<operation*>(word_ - kOperation); }
 
  private:
   static constexpr std::uintptr_t kHook = 1, kOperation = 2, kKinds = 3;
+  static constexpr std::uintptr_t kToBegin = 3;
   std::uintptr_t word_ = 0;
 };
 
@@ -143,7 +147,8 @@ class context {
   bool stop_requested() const { return stopped_.load(std::memory_order_relaxed); }
   void request_stop();
 
-  // A task started here (not awaited by one that runs here) must be known until it has ended.
+  // A task started here (not awaited by one that runs here) must be known from where it first waits until it has ended. One that has yet to
+  // begin, or does not wait at all, has nothing that a stop could reach.
   void add_root(detail::promise_base& task) { task.root.put_in(roots_); }
   static void remove_root(detail::promise_base& task) { task.root.take_out(); }
   // The loop takes it out and tells whoever started it, once nothing of it is on the stack.

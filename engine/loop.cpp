@@ -192,7 +192,7 @@ void loop::dispatch_ready(const bool& done) {
   while (!ready_.empty() && !done) {
     const unsigned first = resumed;
     do {
-      const bool ended = resume(ready_.pop(), resumed++);
+      const bool ended = run_ready(ready_.pop(), resumed++);
       if (ended && done) break;
     } while (--portion != 0 && !ready_.empty());
     look_for_stall(first, resumed);
@@ -244,21 +244,42 @@ bool loop::slice_is_over() {
   return now - slice_began_ > kNanosPerPass;
 }
 
+inline void loop::note_resumed(const promise_base& task, unsigned position) {
+  current_context_ = task.ctx;
+  recent_[position % recent_.size()] = task.name;
+}
+
 inline void loop::tell_of_end() {
   promise_base& ended = *std::exchange(ended_, nullptr);
-  context::remove_root(ended);
   ended.at_end->on_end(*ended.at_end, ended);
 }
 
 // Did a task without a parent end? Forced inline: it is most of what lies between a completion and the task that waited for it.
 [[gnu::always_inline]] inline bool loop::resume(promise_base& task, unsigned position) {
-  current_context_ = task.ctx;
-  recent_[position % recent_.size()] = task.name;
+  note_resumed(task, position);
   task.handle().resume();
   if (ended_ == nullptr) [[likely]]
     return false;
+  context::remove_root(*ended_);
   tell_of_end();
   return true;
+}
+
+// The first turn of a task that was started. Its context gets to know it only if it waits: many that are short never do.
+inline bool loop::begin(promise_base& root, unsigned position) {
+  root.waits_for.clear();
+  note_resumed(root, position);
+  root.handle().resume();
+  if (ended_ == nullptr) {
+    root.ctx->add_root(root);
+    return false;
+  }
+  tell_of_end();
+  return true;
+}
+
+inline bool loop::run_ready(promise_base& task, unsigned position) {
+  return task.waits_for.to_begin() ? begin(task, position) : resume(task, position);
 }
 
 nanos loop::coarse_now() const {

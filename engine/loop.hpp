@@ -145,7 +145,7 @@ class loop {
     child.ctx = &ctx;
     child.name = name;
     child.parent = nullptr;
-    ctx.add_root(child);
+    child.waits_for.set_to_begin();
     queue(child);
   }
 
@@ -208,7 +208,10 @@ class loop {
   void sort_completions(unsigned end);
   bool others_wait(nanos& began);
   void complete(std::uint64_t user_data, int result, unsigned flags);
+  bool run_ready(detail::promise_base& task, unsigned position);
   bool resume(detail::promise_base& task, unsigned position);
+  bool begin(detail::promise_base& root, unsigned position);
+  void note_resumed(const detail::promise_base& task, unsigned position);
   void tell_of_end();
   void look_for_stall(unsigned first, unsigned end);
   void report_stall(nanos held, unsigned first, unsigned end);

@@ -65,8 +65,8 @@ class ready_set {
   std::size_t size_with_deadline() const { return urgent_; }
   std::uint64_t aged() const { return aged_; }
 
-  // `now` may lag behind; it only says where the calendar begins when nothing is in it.
-  void push(promise_base& task, nanos now) {
+  // `now` may lag behind; it only says where the calendar begins when nothing is in it. (A reference: it is rarely read.)
+  void push(promise_base& task, const nanos& now) {
     if (task.ctx->has_deadline()) [[unlikely]]
       return push_urgent(task, task.deadline(), now);
     rest_.push(task);

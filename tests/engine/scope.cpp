@@ -153,6 +153,36 @@ task<void> reused(int& count) {
   co_return ok;
 }
 
+task<void> ends_at_once(std::string& story) {
+  story += 'e';
+  co_return ok;
+}
+
+task<void> waits(int fd, std::string& story) {
+  std::array<std::byte, 1> buffer{};
+  const auto got = co_await engine::read(fd, buffer);
+  story += got.is_cancelled() ? 'c' : '?';
+  co_return ok;
+}
+
+task<void> stops_all(engine::scope& all, std::string& story) {
+  story += 's';
+  all.request_stop();
+  co_return ok;
+}
+
+// A stop that comes from a child's first turn finds siblings that have ended, that wait, and that have yet to begin.
+task<void> stop_from_a_first_turn(int fd, std::string& story) {
+  engine::scope all("siblings");
+  all.spawn(waits(fd, story), "waits");
+  all.spawn(ends_at_once(story), "ends at once");
+  all.spawn(stops_all(all, story), "stops all");
+  all.spawn(waits(fd, story), "has yet to begin");
+  const auto joined = co_await all.join();
+  BOOST_CHECK(joined.is_cancelled());
+  co_return ok;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(scope)
@@ -187,6 +217,14 @@ BOOST_AUTO_TEST_CASE(a_stopped_scope_starts_nothing_but_clean_up) {
   const auto on = make_loop(&clock);
   const auto [from, to] = make_pipe();
   BOOST_TEST(on->run(stopped_scope(from.get())).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_finds_whoever_waits) {
+  const auto on = make_loop();
+  const auto [from, to] = make_pipe();
+  std::string story;
+  BOOST_TEST(on->run(stop_from_a_first_turn(from.get(), story)).has_value());
+  BOOST_TEST(story == "escc");
 }
 
 BOOST_AUTO_TEST_CASE(can_be_joined_again) {
