@@ -50,7 +50,8 @@ class Coordinator(floe.Case):
         self.assertEqual(sorted(one["sequence"] for one in captured), [one["sequence"] for one in captured])
         # On the emulated CPU debug registers never fire.
         (watch,) = run.manifest["watches"]
-        self.assertEqual((watch["symbol"], watch["method"]), ("scx_root", "polled" if run.manifest["host"]["mode"] == "tcg" else "hardware"))
+        method = "polled" if run.manifest["host"]["mode"] == "tcg" else "hardware"
+        self.assertEqual((watch["symbol"], watch["method"]), ("scx_root", method))
         if watch["method"] == "polled":
             self.assertNotEqual(watch["before"], watch["after"])
         self.assertEqual(self.load("run.snapshot.a.json")["scx_sched_state"]["ops_name"], "floe_stall")

@@ -81,7 +81,8 @@ class Degraded(floe.Case):
         self.assertGreaterEqual(self.assert_degraded("run.snapshot.stuck.json", TIMED_OUT)["elapsed_ms"], 2000)
         self.assertLess(self.assert_degraded("run.snapshot.killed.json", KILLED)["elapsed_ms"], 8000)
         manifest = run.manifest
-        self.assertEqual([(one["tag"], one["ok"]) for one in manifest["captures"]["first"]], [("first", True), ("stuck", False), ("killed", False)])
+        answers = [(one["tag"], one["ok"]) for one in manifest["captures"]["first"]]
+        self.assertEqual(answers, [("first", True), ("stuck", False), ("killed", False)])
         self.assertEqual(manifest["snapshots"]["rendezvous_timeouts"], 2)
         self.assertEqual(manifest["snapshots"]["skipped"], 0)
         self.assertFalse((self.folder / "run.failure-dump.json").exists())

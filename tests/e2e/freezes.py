@@ -1,7 +1,7 @@
 """Freezes in a row of a busy guest with two vCPUs: each vCPU runs on after each of them, and the kernel notices none.
 
-FLOE_FREEZES is their number: 1,000; the long test: 10,000. A run without freezes is made only where the log says something, to see whether it
-says the same without them.
+FLOE_FREEZES is their number: 1,000; the long test: 10,000. A run without freezes is made only where the log says something, to see
+whether it says the same without them.
 """
 
 import json

@@ -62,7 +62,8 @@ class Scenario(floe.Case):
             {"do": "procs", "as": "busy", "cgroup": "top/busy"},
             *[{"do": "read", "as": f"{name} {mode}", "mode": mode, "task": {"name": name, "field": "static_prio"}, "bytes": 4}
               for name in ("spinner", "sleeper") for mode in ("hot", "cold")],
-            *[check({"read": f"{name} {mode}"}, "==", prio) for name, prio in (("spinner", 127), ("sleeper", 117)) for mode in ("hot", "cold")],
+            *[check({"read": f"{name} {mode}"}, "==", prio)
+              for name, prio in (("spinner", 127), ("sleeper", 117)) for mode in ("hot", "cold")],
             {"do": "read", "as": "comm", "task": {"name": "pinger", "field": "comm"}, "bytes": 7},
             check({"read": "comm"}, "==", b"pinger\0".hex(" ")),
             *[{"do": "stop", "name": name} for name in names],

@@ -1,4 +1,4 @@
-"""What floe does of its own accord while a guest runs, on a real kernel: captures by the clock and by a latch, and how it looks at words."""
+"""What floe does of its own accord while a guest runs: captures by the clock and by a latch, and how it looks at words."""
 
 import json
 
@@ -18,7 +18,8 @@ class Watches(floe.Case):
         return captures
 
     def test_periodic_captures_are_spread_over_the_duration(self):
-        run = self.floe("--kernel", floe.kernel("7."), *self.MACHINE, "--duration", "20s", "--periodic", "3", "--scheduler", floe.SCHED, "fair")
+        periodic = ("--duration", "20s", "--periodic", "3")
+        run = self.floe("--kernel", floe.kernel("7."), *self.MACHINE, *periodic, "--scheduler", floe.SCHED, "fair")
         self.assertEqual(run.code, 0, run.reason)
         captured = self.captures(run)
         self.assertEqual([one["tag"] for one in captured], ["periodic_000", "periodic_001", "periodic_002"])
