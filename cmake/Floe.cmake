@@ -65,8 +65,8 @@ function(floe_module name)
   floe_use_headers(floe_${name} floe_headers)
 endfunction()
 
-# floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES | SOME_COROUTINES]): tests/MODULE/*.cpp, and those of the folders below it that are
-# named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after the file.
+# floe_tests(MODULE [libraries...] [FOLDERS folders...] [COROUTINES | SOME_COROUTINES]): tests/MODULE/*.cpp, and those of the
+# folders below it that are named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after it.
 #
 # The tests' own code, checks mostly, is not optimised: half the time to compile it. Coroutines are: they hand over to each other by tail
 # calls, which clang makes for a few of them (SOME_COROUTINES) all the same.

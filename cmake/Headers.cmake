@@ -1,7 +1,7 @@
 # With FLOE_PCH=ON headers from outside that most sources include are compiled once per build instead of once per source.
 #
-# A source includes what it uses all the same: the other builds, and scripts/tidy --headers, compile without. Of a file's CPU time 10 to 30 %
-# are saved, but ccache cannot share what was compiled with a compiled header among checkouts, so that it is off where people work.
+# A source includes what it uses all the same: the other builds, and scripts/tidy --headers, compile without. It saves 10 to 30 % of
+# a file's CPU time where nothing is cached yet.
 
 option(FLOE_PCH "Compile the headers of the standard library, fmt and Boost.Test once per build" OFF)
 if(FLOE_PCH)  # g++ 12 knows less of what stands in a system header then

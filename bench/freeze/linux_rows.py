@@ -45,7 +45,8 @@ def show(row):
             print(f"  {entry['name']:<26} absent: {entry['absent']}")
             continue
         figures = "  ".join(f"{key} {value:.6g}" for key, value in entry.get("figures", {}).items())
-        print(f"  {entry['name']:<26} {entry['median']:>9.4g} ({entry['p10']:.4g}-{entry['p90']:.4g}, at most {entry['worst']:.4g})  {figures}")
+        between = f"{entry['p10']:.4g}-{entry['p90']:.4g}, at most {entry['worst']:.4g}"
+        print(f"  {entry['name']:<26} {entry['median']:>9.4g} ({between})  {figures}")
     for promise in row.get("promises", []):
         value = "not measured" if promise["value"] is None else f"{promise['value']:.4g}"
         print(f"  {'holds' if promise['holds'] else 'MISSED'}  {promise['text']}: {value}")
