@@ -286,7 +286,13 @@ void SnapshotView::unpin() {
   if (!pins->anyone_up_to(pins->parked_number)) pins->drain();
 }
 
+void SnapshotRing::let_readers() noexcept {
+  pins_->held.store(0);
+  pins_->held.notify_all();
+}
+
 bool SnapshotView::read(std::uint32_t page, std::size_t offset, std::span<std::byte> out, PageStore::Place* place) const {
+  pins_->stand_aside();
   return page < table_.size() && pins_->store->read(table_[page], offset, out, place);
 }
 

@@ -16,6 +16,7 @@
 // Threads: one at a time, the store's changing thread. Views may be read and destroyed on any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -100,6 +101,11 @@ class SnapshotRing {
   std::span<const PageRef> base() const { return base_; }
   std::span<const PageChange> changes(std::size_t index) const { return entries_[index].changes; }
 
+  // Readers of views stand aside from here to there: who freezes the guest needs the processors, and on a host with few of them a reader
+  // would hold the one that a vCPU waits for to stop. Neither call waits. Not nested; on any one thread, which reads no view meanwhile.
+  void hold_readers() noexcept { pins_->held.store(1); }
+  void let_readers() noexcept;
+
   std::uint32_t pages() const { return options_.pages; }
   const PageStore& store() const { return *store_; }
   std::uint64_t bytes() const;
@@ -125,11 +131,16 @@ class SnapshotRing {
     ~Pins() { drain(); }  // nobody is left to race with
     void drain();
     bool anyone_up_to(std::uint64_t number) const;
+    void stand_aside() const {
+      while (held.load(std::memory_order_acquire) != 0) [[unlikely]]
+        held.wait(1);
+    }
     std::shared_ptr<PageStore> store;
     Checked<std::mutex> mutex;
     std::vector<std::uint64_t> views;  // the number of each one's snapshot
     std::vector<PageRef> parked;       // one reference each
     std::uint64_t parked_number = 0;   // of the newest snapshot that has some of them
+    std::atomic<int> held{0};          // 1: readers wait
   };
 
   Result<> check(std::span<const PageChange> changes) const;

@@ -268,10 +268,12 @@ Result<TakeResult> Snapshotter::pause(Take& take) {
   meta.realtime_ns = now_ns(CLOCK_REALTIME);
   meta.monotonic_ns = now_ns(CLOCK_MONOTONIC);
   Result<TakeResult> result = TakeResult::kRendezvousTimeout;
+  ring_.hold_readers();
   Frozen frozen(vm_, options_.rendezvous_limit);
   if (frozen.complete()) result = copy_frozen(frozen, take);
   if (result && *result == TakeResult::kRendezvousTimeout) look_at_gate(vm_, at_gate_);
   frozen.thaw();
+  ring_.let_readers();
   if (result && *result == TakeResult::kRendezvousTimeout) take.at_gate = at_gate_;
   take.gave_up = vm_.gave_up();
   take.parts.rendezvous = frozen.stopped_at() - frozen.kicked_at();

@@ -28,6 +28,7 @@ struct Options {
   double hz = 50;
   std::uint64_t depth = 60;
   std::uint64_t pages = 500;
+  double percent = 2;    // that may move
   bool resident = true;  // judge RssAnon
 };
 
@@ -193,11 +194,12 @@ bool report(const Soak& soak, const Options& options, double seconds) {
   fmt::print("{} ticks in {:.1f} s, {} evicted, {} skipped (the tick before was not done), {} not taken\n", samples.size(), seconds,
              soak.counters().evicted, soak.late(), soak.not_taken());
   fmt::print("{:<20} {:>10} {:>10} {:>10} {:>8}    of the second half\n", "", "first tick", "least", "most", "moved");
-  bool flat = stands("page store, MiB", samples, &Sample::arena, 0.02, kMib);
-  flat &= peak_stands("pages in use, MiB", samples, &Sample::store, 0.02, kMib);
-  flat &= peak_stands("ring, MiB", samples, &Sample::ring, 0.02, kMib);
+  const double allowed = options.percent / 100;
+  bool flat = stands("page store, MiB", samples, &Sample::arena, allowed, kMib);
+  flat &= peak_stands("pages in use, MiB", samples, &Sample::store, allowed, kMib);
+  flat &= peak_stands("ring, MiB", samples, &Sample::ring, allowed, kMib);
   flat &= stands("descriptors", samples, &Sample::descriptors, 0, 1);
-  const bool resident = stands("RssAnon, MiB", samples, &Sample::resident, 0.02, kMib);
+  const bool resident = stands("RssAnon, MiB", samples, &Sample::resident, allowed, kMib);
   return flat && (resident || !options.resident) && soak.not_taken() == 0 && soak.counters().skipped_ticks == soak.late();
 }
 
@@ -210,6 +212,7 @@ int main(int count, char** arguments) {
   app.add_option("--hz", options.hz, "ticks a second; 50")->check(CLI::Range(0.01, 1000.0));
   app.add_option("--depth", options.depth, "snapshots in the ring; 60")->check(CLI::Range(1, 3600));
   app.add_option("--pages", options.pages, "that the guest writes between two ticks; 500")->check(CLI::Range(1, 10'000));
+  app.add_option("--percent", options.percent, "that may move and still be flat; 2")->check(CLI::Range(0.0, 100.0));
   app.add_flag("!--ignore-resident", options.resident, "RssAnon is shown and not judged, for a run of minutes or with a sanitizer");
   CLI11_PARSE(app, count, arguments);
   if (tiny::unavailable()) {

@@ -1,8 +1,10 @@
 #include "freeze/snapshot_ring.hpp"
 
 #include <array>
+#include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -288,6 +290,23 @@ BOOST_AUTO_TEST_CASE(a_view_of_what_the_ring_still_has_pins_nothing) {
   push(20);  // its own snapshot leaves
   BOOST_TEST(rig.ring->pinned_bytes() > 20 * kPageBytes);
   check_view(view, seen);
+}
+
+BOOST_AUTO_TEST_CASE(readers_that_are_held_go_on_when_they_are_let) {
+  Rig rig({.pages = 1, .depth = 2});
+  BOOST_REQUIRE(rig.push(1, {{0, 2}}));
+  const SnapshotView view = rig.ring->newest();
+  rig.ring->hold_readers();
+  std::atomic<bool> has_read{false};
+  std::thread reader([&] {
+    Page bytes;
+    has_read = view.read(0, 0, bytes) && bytes == page_of(2);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  BOOST_TEST(!has_read);
+  rig.ring->let_readers();
+  reader.join();
+  BOOST_TEST(has_read);
 }
 
 // Two views, of which the older one dies first: what only it could see goes with it.

@@ -1,10 +1,12 @@
 #include "freeze/snapshotter.hpp"
 
 #include <array>
+#include <atomic>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "tests/tiny/recorder.hpp"
 
@@ -103,6 +105,40 @@ void write_pages(tiny::Guest& guest, Gpa first, std::uint64_t pages, bool random
 using namespace snapshotter_test;
 
 BOOST_AUTO_TEST_SUITE(snapshotter)
+
+// Whoever freezes has the processors to itself: a reader of an earlier snapshot, busy all the time, stands still during the pause.
+BOOST_AUTO_TEST_CASE(readers_stand_aside_in_the_pause) {
+  if (skip()) return;
+  std::atomic<std::uint64_t> reads{0};
+  std::atomic<bool> reading{false}, over{false};
+  unsigned pauses = 0;
+  const auto look = [&](std::span<std::byte>) -> std::size_t {
+    if (!reading) return 0;
+    ++pauses;
+    std::this_thread::sleep_for(5ms);  // one read may be under way
+    const std::uint64_t before = reads;
+    std::this_thread::sleep_for(20ms);
+    BOOST_TEST(reads == before);
+    return 0;
+  };
+  Machine machine({.more_devices = {{"onlooker", 1, look}}});
+  if (!machine) return;
+  machine.guest->start();
+  machine.take_well();
+  const SnapshotView view = machine.newest();
+  std::thread reader([&] {
+    for (std::array<std::byte, 8> bytes{}; !over; ++reads)
+      if (!view.read(0, 0, bytes)) break;
+  });
+  BOOST_REQUIRE(machine.guest->wait([&] { return reads != 0; }));
+  reading = true;
+  machine.take_well();
+  const std::uint64_t after = reads;
+  BOOST_TEST(machine.guest->wait([&] { return reads > after; }));
+  over = true;
+  reader.join();
+  BOOST_TEST(pauses == 1u);
+}
 
 // The heart of it: whatever was written, when and by whom, a snapshot of a guest that stands still is its RAM.
 BOOST_DATA_TEST_CASE(a_snapshot_is_the_ram_byte_for_byte, kSources, source) {

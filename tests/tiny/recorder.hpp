@@ -20,6 +20,7 @@ struct RecorderOptions {
   std::size_t depth = 60;
   std::uint64_t store_bytes = 512u << 20;
   std::uint64_t ring_bytes = 384u << 20;
+  std::vector<freeze::SavedDevice> more_devices = {};  // saved inside of each pause, like the guest's own
 };
 
 class Recorder {
@@ -36,8 +37,10 @@ class Recorder {
     auto source =
         freeze::choose_dirty_source(guest.vm().ram(), {.kvm_fd = guest.vm().kvm_fd(), .vm_fd = guest.vm().fd(), .only = options.source});
     if (!source) return fail(std::move(source.error()));
-    auto snapshotter =
-        freeze::Snapshotter::create(guest.vm(), *recorder->ring_, recorder->store_, std::move(source->source), devices(guest), options.how);
+    std::vector<freeze::SavedDevice> devices = devices_of(guest);
+    devices.insert(devices.end(), options.more_devices.begin(), options.more_devices.end());
+    auto snapshotter = freeze::Snapshotter::create(guest.vm(), *recorder->ring_, recorder->store_, std::move(source->source),
+                                                   std::move(devices), options.how);
     if (!snapshotter) return fail(std::move(snapshotter.error()));
     recorder->snapshotter_ = std::move(*snapshotter);
     auto loop = engine::loop::create();
@@ -58,7 +61,7 @@ class Recorder {
  private:
   Recorder() = default;
 
-  static std::vector<freeze::SavedDevice> devices(Guest& guest) {
+  static std::vector<freeze::SavedDevice> devices_of(Guest& guest) {
     if (!guest.has_pc()) return {};
     const auto save = [&guest](std::span<std::byte> out) { return guest.pc().console().save(out); };
     return {{"virtio-console", sizeof(vmm::VirtioConsole::State), save}};
