@@ -1,6 +1,5 @@
 #include "engine/context.hpp"
 
-#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -37,7 +36,7 @@ void context::request_stop() {
   if (stopped_.exchange(true, std::memory_order_relaxed)) return;
   // Stopping only makes tasks ready and queues cancel requests: no task runs here, so the rings stay as they are.
   for (detail::link* at = roots_.after; at != &roots_; at = at->after) {
-    auto* task = reinterpret_cast<detail::promise_base*>(reinterpret_cast<char*>(at) - offsetof(detail::promise_base, root));
+    detail::promise_base* task = static_cast<detail::promise_base::place*>(at)->task;
     while (detail::promise_base* child = task->waits_for.child()) task = child;
     if (task->waits_for.in_flight() != nullptr) {
       detail::operation::stop(*task);

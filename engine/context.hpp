@@ -108,6 +108,12 @@ class awaited {
   std::uintptr_t word_ = 0;
 };
 
+// What a task has in common with those that it awaits. Together, since each await copies them: 16 bytes at once.
+struct surroundings {
+  context* ctx;
+  const char* name;
+};
+
 // The part of every promise that the engine knows: whom to resume, in which context, under which name, what it waits for, and who waits for
 // its end. Members without initialiser are set by whoever starts the task: an awaiting parent sets `parent`, everybody else clears it and
 // sets at_end.
@@ -115,14 +121,15 @@ class awaited {
 // A context knows only the tasks that were started in it, not each that waits. A stop goes from those down from child to child to the one
 // that waits. So an operation costs one store here instead of a place in a list, whose neighbours would be cold. Its completion carries the
 // address of the promise, which lies behind the frame's two pointers: one cache line has all that resuming needs.
-struct promise_base {
-  context* ctx;
+struct promise_base : surroundings {
   awaited waits_for;
   promise_base* parent;  // the task that awaits this one
-  const char* name;
-  promise_base* next;  // in the ready set
-  ending* at_end;      // without a parent: whom to tell of the end
-  link root;           // place among the tasks started in ctx
+  promise_base* next;    // in the ready set
+  ending* at_end;        // without a parent: whom to tell of the end
+  struct place : link {
+    promise_base* task;
+  };
+  place root;  // among the tasks started in ctx
 
   // Every promise begins with this part and is aligned to 16 bytes at most (task.hpp asserts it), so its place in the frame is the same.
   std::coroutine_handle<> handle() { return std::coroutine_handle<promise_base>::from_promise(*this); }
@@ -149,7 +156,10 @@ class context {
 
   // A task started here (not awaited by one that runs here) must be known from where it first waits until it has ended. One that has yet to
   // begin, or does not wait at all, has nothing that a stop could reach.
-  void add_root(detail::promise_base& task) { task.root.put_in(roots_); }
+  void add_root(detail::promise_base& task) {
+    task.root.task = &task;
+    task.root.put_in(roots_);
+  }
   static void remove_root(detail::promise_base& task) { task.root.take_out(); }
   // The loop takes it out and tells whoever started it, once nothing of it is on the stack.
   void root_ended(detail::promise_base& task) { *ended_ = &task; }

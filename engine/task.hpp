@@ -101,8 +101,7 @@ class [[nodiscard]] task {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> parent) noexcept {
       detail::promise_base& from = parent.promise();
       promise_type& to = child_.promise();
-      to.ctx = from.ctx;
-      to.name = from.name;
+      static_cast<detail::surroundings&>(to) = from;
       to.parent = &from;
       from.waits_for.set(to);
       return child_;
