@@ -86,18 +86,9 @@ Result<std::string> default_kernel() {
   return kernels.front().image;
 }
 
-// Since 7.1 the kernel may put off setting its next timer until an interrupt ends (CONFIG_HRTIMER_REARM_DEFERRED). Under QEMU one that does
-// so was seen without a tick for minutes, while a vCPU had its only CPU (docs/design/0003-outer-machine.md).
 Result<StockKernel> outer_kernel() {
-  auto kernels = stock_kernels();
-  std::erase_if(kernels, [](const StockKernel& kernel) { return kernel.modules.empty(); });
-  const auto sets_timers_at_once = [](const StockKernel& kernel) {
-    const auto config = read_text((fs::path(kernel.image).parent_path() / "config").string());
-    return config && config->find("\nCONFIG_HRTIMER_REARM_DEFERRED=y\n") == std::string::npos;
-  };
-  const auto better = std::find_if(kernels.begin(), kernels.end(), sets_timers_at_once);
-  if (better != kernels.end()) return *better;
-  if (!kernels.empty()) return kernels.front();
+  for (auto& kernel : stock_kernels())
+    if (!kernel.modules.empty()) return kernel;
   return fail("--host tcg needs a stock kernel with its KVM modules for the outer machine: run scripts/fetch-kernel once");
 }
 

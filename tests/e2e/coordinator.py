@@ -26,12 +26,12 @@ class Coordinator(floe.Case):
         return captures["first"]
 
     def test_a_scenario_captures_watches_and_replaces_the_scheduler(self):
-        # The task waits 13 s or more of the 24 that it may before its scheduler is taken away in good order.
+        # The task waits some 17 s of the 24 that it may before its scheduler is taken away in good order.
         steps = [
             {"do": "start-scheduler", "command": stall(24000), "deadline": "60s"},
             {"do": "spawn", "workers": [{"name": "busy", "kind": "sleep-wake", "count": 2}]},
             {"do": "run", "name": "stuck", "command": [floe.WORKERS, "60", "stallme:sleep"]},
-            {"do": "wait", "time": "13s"},
+            {"do": "wait", "time": "17s"},
             {"do": "capture", "name": "a", "deadline": "60s"},
             {"do": "watch", "symbol": "scx_root", "deadline": "60s"},
             {"do": "replace-scheduler", "command": [floe.SCHED, "fair"], "deadline": "60s"},

@@ -70,7 +70,8 @@ class Killed(floe.Case):
         code, total, machines = self.launch(0)
         self.assertEqual((code, self.parts()), (1, []))
         whole = set(self.check_whole())
-        self.assertLessEqual({"manifest.json", "run.snapshot.usr1-1.json", "snapshots/pages.floepages", "snapshots/000001.floesnap"}, whole)
+        self.assertLessEqual({"manifest.json", "run.snapshot.usr1-1.json", "snapshots/pages.floepages"}, whole)
+        self.assertTrue(any(name.endswith(".floesnap") for name in whole), whole)
         print(f"{total} steps of writing: {sorted(whole)}")
         halves = 0
         for kill in range(1, KILLS + 1):
