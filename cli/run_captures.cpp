@@ -17,6 +17,25 @@ namespace wire = vmm::wire;
 
 constexpr const char* kEnding = "the run is ending";
 
+static_assert(wire::kAnswerGiven < wire::kAnswerAwaited);
+
+// What comes of a request, if it comes in time.
+template <class T>
+engine::task<T> await_answer(std::shared_ptr<engine::mailbox<T>> done, std::chrono::nanoseconds limit) {
+  const auto receive = [](std::shared_ptr<engine::mailbox<T>> from) -> engine::task<T> {
+    auto got = co_await from->receive();
+    co_return std::move(got);
+  };
+  auto receiving = receive(std::move(done));
+  auto got = co_await engine::with_timeout(std::move(receiving), limit);
+  co_return std::move(got);
+}
+
+std::string too_late(std::chrono::nanoseconds limit) {
+  return fmt::format("not done within {} ms: it goes on, and what comes of it will be in the run's folder",
+                     std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
+}
+
 // By itself or by its story, sooner or later: captures of a time without one would show nothing of it.
 bool wants_scheduler(const RunCaptures::Setting& setting) {
   namespace story = freeze::scenario;
@@ -169,7 +188,7 @@ bool RunCaptures::take(const wire::Frame& frame) {
     if (!request)
       ++malformed_;
     else if (orders_)
-      orders_->spawn(serve(std::move(*request)), "the guest's snapshot");
+      serve_in_time<Refusal>(std::move(*request), "the guest's snapshot");
     else
       reply(*request, kEnding);
     return true;
@@ -179,7 +198,7 @@ bool RunCaptures::take(const wire::Frame& frame) {
     if (!request)
       ++malformed_;
     else if (orders_)
-      orders_->spawn(serve(std::move(*request)), "the guest's kernel operation");
+      serve_in_time<Reply>(std::move(*request), "the guest's kernel operation");
     else
       owner_.send(wire::kKernelOpReply, encode(freeze::refuse(*request, kEnding)));
     return true;
@@ -195,7 +214,15 @@ void RunCaptures::reply(const wire::SnapshotRequest& request, std::string refuse
   owner_.send(wire::kSnapshotReply, encode(reply));
 }
 
-engine::task<> RunCaptures::serve(wire::SnapshotRequest request) {
+// The guest takes a longer silence for a dead port.
+template <class Done, class Request>
+void RunCaptures::serve_in_time(Request request, engine::task_name name) {
+  const auto done = std::make_shared<Done>();
+  orders_->spawn(serve(request, done), name);
+  orders_->spawn(answer(std::move(request), done), name);
+}
+
+engine::task<> RunCaptures::serve(wire::SnapshotRequest request, std::shared_ptr<Refusal> done) {
   std::string refused;
   if (request.kind == wire::SnapshotRequest::kCapture) {
     const auto made = co_await on_demand_.capture(freeze::Cause::kGuest, request.tag);
@@ -206,15 +233,28 @@ engine::task<> RunCaptures::serve(wire::SnapshotRequest request) {
   } else {
     refused = fmt::format("a request of kind {} is not known", request.kind);
   }
-  reply(request, std::move(refused));
+  done->post(std::move(refused));
   co_return engine::ok;
 }
 
-engine::task<> RunCaptures::serve(wire::KernelOpRequest request) {
-  auto done = co_await live_.kernel_op(request);
-  const auto reply = done ? std::move(*done) : freeze::refuse(request, kEnding);
+engine::task<> RunCaptures::answer(wire::SnapshotRequest request, std::shared_ptr<Refusal> done) {
+  auto refused = co_await await_answer<std::string>(std::move(done), setting_.answer_limit);
+  reply(request, refused ? std::move(*refused) : refused.is_error() ? too_late(setting_.answer_limit) : kEnding);
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::serve(wire::KernelOpRequest request, std::shared_ptr<Reply> done) {
+  auto made = co_await live_.kernel_op(request);
+  auto reply = made ? std::move(*made) : freeze::refuse(request, kEnding);
   on_demand_.bridge().record_kernel_op(request.tag, reply);
-  owner_.send(wire::kKernelOpReply, encode(reply));
+  done->post(std::move(reply));
+  co_return engine::ok;
+}
+
+engine::task<> RunCaptures::answer(wire::KernelOpRequest request, std::shared_ptr<Reply> done) {
+  const auto reply = co_await await_answer<freeze::KernelReply>(std::move(done), setting_.answer_limit);
+  const std::string refused = reply.is_error() ? too_late(setting_.answer_limit) : kEnding;
+  owner_.send(wire::kKernelOpReply, encode(reply ? *reply : freeze::refuse(request, refused)));
   co_return engine::ok;
 }
 

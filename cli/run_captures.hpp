@@ -2,9 +2,10 @@
 // long, a watched variable has changed), the guest's own requests, the operator's, and the scenario that drives the guest.
 //
 // From begin(), at the guest's hello, to end(): before and after it nothing is ordered, and whoever asks is told so. What was ordered is
-// answered whatever happens then.
+// answered whatever happens then: the guest in time, also when what it asked for takes longer.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,7 @@ class RunCaptures {
   struct Setting {
     bool nested = false;
     bool write_watches = false;  // debug registers fire on this host
+    std::chrono::nanoseconds answer_limit = vmm::wire::kAnswerGiven;
     freeze::LatchName latch = {};
     bool has_scheduler = false;  // the run was given one
     std::size_t periodic = 0;    // captures, spread over...
@@ -73,8 +75,14 @@ class RunCaptures {
   engine::task<> take_watched(std::string symbol);
   engine::task<> take_periodic(std::size_t index, PeriodicMoment when);
   engine::task<> read_last_words();
-  engine::task<> serve(vmm::wire::SnapshotRequest request);
-  engine::task<> serve(vmm::wire::KernelOpRequest request);
+  template <class Done, class Request>
+  void serve_in_time(Request request, engine::task_name name);
+  using Refusal = engine::mailbox<std::string>;  // empty: it was done
+  using Reply = engine::mailbox<freeze::KernelReply>;
+  engine::task<> serve(vmm::wire::SnapshotRequest request, std::shared_ptr<Refusal> done);
+  engine::task<> answer(vmm::wire::SnapshotRequest request, std::shared_ptr<Refusal> done);
+  engine::task<> serve(vmm::wire::KernelOpRequest request, std::shared_ptr<Reply> done);
+  engine::task<> answer(vmm::wire::KernelOpRequest request, std::shared_ptr<Reply> done);
   engine::task<> serve(std::string request, std::shared_ptr<engine::mailbox<std::string>> asker);
   void reply(const vmm::wire::SnapshotRequest& request, std::string refused);
   engine::task<> play();

@@ -13,6 +13,7 @@
 // Depends on base/ and the wire alone: the static program inside the guest uses this file too.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -32,6 +33,10 @@ inline constexpr std::uint32_t kControlReply = tag("CTRP");
 inline constexpr std::uint32_t kProcessEnd = tag("PEND");
 // From a program to init, empty: opens the port to the host anew. Answered like a snapshot request.
 inline constexpr std::uint32_t kReopen = tag("REOP");
+
+// A program in the guest waits so long for an answer, and what is silent for longer is a dead port. floe has answered well before, also
+// when what was asked for is not done by then.
+inline constexpr std::chrono::seconds kAnswerAwaited{30}, kAnswerGiven{20};
 
 // `text` without a tail that would be longer than `most` bytes, never cut inside of a character.
 std::string_view cut_text(std::string_view text, std::size_t most);

@@ -1,11 +1,14 @@
 // The parts of the guest's init, on this machine: a socket pair in the place of the port, real processes, real files.
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <boost/test/unit_test.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 
@@ -30,14 +33,28 @@ std::string text_of(const Bytes& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Of the relays: as late as a test wants it to be.
+std::int64_t ahead_ms = 0;
+std::int64_t relay_clock() {
+  return now_ms() + ahead_ms;
+}
+
+// What a port may be made of here. A terminal has a path, by which it is opened again.
+enum class Wire { kSockets, kTerminal };
+
 // Init's loop without its phases, and the host's end of the port.
 class Guest {
  public:
-  Guest() {
-    int ends[2];
-    BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-    port = Port(UniqueFd(ends[0]));
-    host_.reset(ends[1]);
+  explicit Guest(Wire wire = Wire::kSockets) {
+    ahead_ms = 0;
+    if (wire == Wire::kTerminal) {
+      open_terminal();
+    } else {
+      int ends[2];
+      BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+      port = Port(UniqueFd(ends[0]));
+      host_.reset(ends[1]);
+    }
     const auto listening = relay.listen(socket_path());
     BOOST_REQUIRE_MESSAGE(listening.has_value(), (listening ? "" : listening.error().message));
   }
@@ -48,7 +65,10 @@ class Guest {
   void send(std::uint32_t type, const Bytes& payload) {
     Bytes frame;
     BOOST_REQUIRE(encoder_.encode(type, payload, frame));
-    BOOST_REQUIRE(::write(host_.get(), frame.data(), frame.size()) == static_cast<ssize_t>(frame.size()));
+    write(frame);
+  }
+  void write(std::span<const std::byte> bytes) {
+    BOOST_REQUIRE(::write(host_.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
   }
   wire::ControlReply ask(const wire::ControlAction& action) {
     send(wire::kControlRequest, wire::encode(wire::ControlRequest{++last_id_, action}).value());
@@ -97,11 +117,24 @@ class Guest {
   Port port;
   Processes processes{port};
   Control control{port, processes};
-  Relay relay{port};
+  Relay relay{port, relay_clock};
   std::vector<std::string> log;
   std::vector<Got> kept;
 
  private:
+  void open_terminal() {
+    host_.reset(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+    BOOST_REQUIRE(host_);
+    BOOST_REQUIRE(::grantpt(host_.get()) == 0 && ::unlockpt(host_.get()) == 0);
+    const std::string path = ::ptsname(host_.get());
+    UniqueFd guest(::open(path.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+    termios as_it_is{};
+    BOOST_REQUIRE(::tcgetattr(guest.get(), &as_it_is) == 0);
+    ::cfmakeraw(&as_it_is);
+    BOOST_REQUIRE(::tcsetattr(guest.get(), TCSANOW, &as_it_is) == 0);
+    port = Port(std::move(guest), path);
+  }
+
   test::Folder folder_;
   UniqueFd host_;
   wire::Encoder encoder_;
@@ -290,6 +323,82 @@ BOOST_AUTO_TEST_CASE(programs_reach_the_host_under_ids_of_init) {
   const auto request = wire::decode_kernel_op_request(guest.next(wire::kKernelOpRequest).payload).value();
   guest.send(wire::kKernelOpReply, wire::encode(wire::KernelOpReply{request.id, true, "", {std::uint64_t{42}}}));
   BOOST_TEST((wire::decode_kernel_op_reply(one.answer(guest).payload) == wire::KernelOpReply{77, true, "", {std::uint64_t{42}}}));
+}
+
+constexpr std::int64_t kTooLong = Relay::kAnswerMs + 1;
+
+// Whoever waits longer than floe ever takes has a dead port before it; the next do not wait for that again. An error is no silence.
+BOOST_AUTO_TEST_CASE(after_a_silence_requests_are_refused_at_once_until_the_host_says_anything) {
+  Guest guest;
+  Client refused(guest);
+  refused.ask_for_snapshot(1, "a");
+  const auto first = wire::decode_snapshot_request(guest.next(wire::kSnapshotRequest).payload).value();
+  guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{first.id, wire::SnapshotReply::kError, "no"}));
+  BOOST_TEST(wire::decode_snapshot_reply(refused.answer(guest).payload)->reason == "no");
+  refused.ask_for_snapshot(2, "b");  // goes out all the same
+  const auto silent = wire::decode_snapshot_request(guest.next(wire::kSnapshotRequest).payload).value();
+  ahead_ms = kTooLong;
+  const auto none = wire::decode_snapshot_reply(refused.answer(guest).payload).value();
+  BOOST_TEST(none.id == 2u);
+  BOOST_TEST(none.status == wire::SnapshotReply::kNoAnswer);
+  BOOST_TEST(none.reason == "no answer from floe within 30 s");
+
+  Client next(guest);
+  next.ask_for_snapshot(7, "c");
+  const auto at_once = wire::decode_snapshot_reply(next.answer(guest).payload).value();
+  BOOST_TEST(at_once.id == 7u);
+  BOOST_TEST(at_once.reason.find("floe left an earlier request without an answer") == 0u, at_once.reason);
+  wire::KernelOpRequest op;
+  op.id = 8;
+  op.entries = {{wire::SymbolTarget{"jiffies"}, std::uint64_t{0}}};
+  next.send(wire::kKernelOpRequest, wire::encode(op).value());
+  BOOST_TEST(!wire::decode_kernel_op_reply(next.answer(guest).payload)->success);
+  for (const Got& got : guest.kept) BOOST_TEST_ERROR(wire::tag_name(got.type) << " went out");
+
+  // Late, but there: it is nobody's answer any more, and the port is none that is dead.
+  guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{silent.id, wire::SnapshotReply::kOk, ""}));
+  for (int i = 0; i < 5; ++i) guest.turn();
+  next.ask_for_snapshot(9, "d");
+  const auto request = wire::decode_snapshot_request(guest.next(wire::kSnapshotRequest).payload).value();
+  BOOST_TEST(request.id != silent.id);
+  guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{silent.id, wire::SnapshotReply::kOk, ""}));
+  guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{request.id, wire::SnapshotReply::kError, "its own"}));
+  BOOST_TEST((wire::decode_snapshot_reply(next.answer(guest).payload) == wire::SnapshotReply{9, wire::SnapshotReply::kError, "its own"}));
+}
+
+// The port is opened anew, and what was on its way then does no harm.
+BOOST_AUTO_TEST_CASE(a_dead_port_is_opened_again_when_a_program_asks_for_it) {
+  Guest guest(Wire::kTerminal);
+  Client client(guest);
+  client.ask_for_snapshot(1, "a");
+  guest.next(wire::kSnapshotRequest);
+  guest.write(Bytes(20, std::byte{0x46}));  // the host died in the middle of a frame
+  ahead_ms = kTooLong;
+  BOOST_TEST(wire::decode_snapshot_reply(client.answer(guest).payload)->reason.find("no answer from floe") == 0u);
+  client.ask_for_snapshot(2, "b");
+  BOOST_TEST(wire::decode_snapshot_reply(client.answer(guest).payload)->status == wire::SnapshotReply::kNoAnswer);
+  client.send(wire::kReopen, {});
+  BOOST_TEST(wire::decode_snapshot_reply(client.answer(guest).payload)->status == wire::SnapshotReply::kOk);
+  client.ask_for_snapshot(3, "c");
+  const auto request = wire::decode_snapshot_request(guest.next(wire::kSnapshotRequest).payload).value();
+  BOOST_TEST(request.tag == "c");
+  guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{request.id, wire::SnapshotReply::kOk, ""}));
+  BOOST_TEST((wire::decode_snapshot_reply(client.answer(guest).payload) == wire::SnapshotReply{3, wire::SnapshotReply::kOk, ""}));
+}
+
+BOOST_AUTO_TEST_CASE(a_port_that_cannot_be_opened_again_stays_dead_and_says_why) {
+  Guest guest;  // a socket has no path
+  Client client(guest);
+  client.ask_for_snapshot(1, "a");
+  guest.next(wire::kSnapshotRequest);
+  ahead_ms = kTooLong;
+  client.answer(guest);
+  client.send(wire::kReopen, {});
+  const auto refused = wire::decode_snapshot_reply(client.answer(guest).payload).value();
+  BOOST_TEST(refused.status == wire::SnapshotReply::kNoAnswer);
+  BOOST_TEST(!refused.reason.empty());
+  client.ask_for_snapshot(2, "b");
+  BOOST_TEST(wire::decode_snapshot_reply(client.answer(guest).payload)->reason.find("without an answer") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_client_that_leaves_or_talks_nonsense_costs_nobody_else) {

@@ -26,7 +26,8 @@ class Port {
   static constexpr std::size_t kChunk = (32U << 10) - wire::kHeaderBytes;
 
   Port() = default;
-  explicit Port(UniqueFd opened) : fd_(std::move(opened)) {}  // a non-blocking stream
+  // A non-blocking stream; `path` is for reopen().
+  explicit Port(UniqueFd opened, std::string path = {}) : fd_(std::move(opened)), path_(std::move(path)) {}
 
   // Waits until the port is there, looking every 5 ms, 10 s at most.
   Result<> open();

@@ -73,7 +73,7 @@ void Relay::accept() {
     const int socket = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (socket < 0 && errno == EINTR) continue;
     if (socket < 0) return;
-    clients_.push_back(std::make_unique<Client>(socket));
+    clients_.push_back(std::make_unique<Client>(socket, clock_() + kIdleMs));
   }
 }
 
@@ -96,7 +96,7 @@ void Relay::read(Client& client) {
 }
 
 void Relay::handle(Client& client, const wire::Frame& frame) {
-  client.deadline = now_ms() + kIdleMs;
+  client.deadline = clock_() + kIdleMs;
   const std::uint32_t id = id_of(frame.payload);
   if (frame.type == wire::kReopen) return reopen(client);
   const bool snapshot = frame.type == wire::kSnapshotRequest;
@@ -120,7 +120,7 @@ void Relay::hand_on(Client& client, const wire::Frame& frame) {
   client.type = frame.type;
   client.own_id = id_of(frame.payload);
   client.wire_id = wire::next_id(last_id_);
-  client.deadline = now_ms() + kAnswerMs;
+  client.deadline = clock_() + kAnswerMs;
   port_.send(frame.type, renumbered(frame.payload, client.wire_id));
 }
 
@@ -162,7 +162,7 @@ void Relay::refuse(Client& client, std::uint32_t type, std::uint32_t id, const s
 }
 
 void Relay::reply(Client& client, std::uint32_t type, std::span<const std::byte> payload) {
-  client.deadline = now_ms() + kIdleMs;
+  client.deadline = clock_() + kIdleMs;
   if (!client.encoder.encode(type, payload, client.out)) client.gone = true;
   flush(client);
 }
@@ -183,7 +183,7 @@ void Relay::flush(Client& client) {
 }
 
 void Relay::expire() {
-  const std::int64_t now = now_ms();
+  const std::int64_t now = clock_();
   for (const auto& client : clients_) {
     if (now < client->deadline) continue;
     if (client->type == 0) {

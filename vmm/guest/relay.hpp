@@ -1,7 +1,7 @@
 // The way of any program in the guest to the host: a unix socket on which init takes snapshot requests and kernel operations, in frames of
 // vmm/wire.hpp as on the port, and hands them on under ids of its own. floe-guest (floe_guest.hpp) is the program that speaks it.
 //
-// A request is answered, always: by the host, or after 30 s by init. The host's own limits are shorter, so such a silence means that
+// A request is answered, always: by the host, or after 30 s by init. The host's own limit is shorter, so such a silence means that
 // nobody serves requests there, or that the port is dead. From then on requests are refused at once instead of costing 30 s each, until the
 // host says anything at all, or a program asks to open the port anew (REOP).
 #pragma once
@@ -27,12 +27,13 @@ inline constexpr const char* kSocketPath = "/run/floe.sock";
 class Relay {
  public:
   static constexpr std::size_t kMostClients = 64;  // more wait to be accepted
-  static constexpr std::int64_t kAnswerMs = 30'000;
+  static constexpr std::int64_t kAnswerMs = std::chrono::milliseconds(wire::kAnswerAwaited).count();
   static constexpr std::int64_t kIdleMs = 30'000;  // a client that asks for nothing
   // Requests go behind what the children print, also when that fills the port, until this much waits.
   static constexpr std::size_t kMostQueued = 4U << 20;
 
-  explicit Relay(Port& port) : port_(port) {}
+  using Clock = std::int64_t (*)();
+  explicit Relay(Port& port, Clock clock = now_ms) : port_(port), clock_(clock) {}
 
   Result<> listen(const std::string& path = kSocketPath);
 
@@ -46,13 +47,13 @@ class Relay {
 
  private:
   struct Client {
-    explicit Client(int socket) : fd(socket), decoder(kMostRequest) {}
+    Client(int socket, std::int64_t until) : fd(socket), decoder(kMostRequest), deadline(until) {}
     UniqueFd fd;
     wire::Decoder decoder;
     wire::Encoder encoder;
     std::vector<std::byte> out;  // from `written` on
     std::size_t written = 0;
-    std::int64_t deadline = now_ms() + kIdleMs;
+    std::int64_t deadline;
     // The request that waits for its answer; 0: none.
     std::uint32_t type = 0;
     std::uint32_t own_id = 0;   // the client's
@@ -72,6 +73,7 @@ class Relay {
   void forget();
 
   Port& port_;
+  Clock clock_;
   UniqueFd listener_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::uint32_t last_id_ = 0;
