@@ -167,6 +167,7 @@ void Coordinator::perform(Pending& order) {
   Take take;
   take.at_gate.resize(vm_.cpus());
   bool complete = false;
+  ring_.hold_readers();
   {
     Frozen frozen(vm_, rendezvous_);
     complete = frozen.complete();
@@ -178,6 +179,7 @@ void Coordinator::perform(Pending& order) {
     take.meta.pause_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(frozen.thawed_at() - frozen.kicked_at()).count());
   }
+  ring_.let_readers();
   take.gave_up = vm_.gave_up();
   if (!complete) answer.refused = describe_rendezvous(take);
   ++counters_.frozen_acts;

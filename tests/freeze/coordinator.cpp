@@ -1,6 +1,9 @@
 #include "freeze/coordinator.hpp"
 
+#include <array>
+#include <atomic>
 #include <boost/test/unit_test.hpp>
+#include <thread>
 
 #include "tests/tiny/recorder.hpp"
 
@@ -172,6 +175,43 @@ BOOST_AUTO_TEST_CASE(what_is_done_inside_sees_a_guest_that_stands_still) {
     }
     BOOST_TEST(c.counters().frozen_acts == 20u);
     BOOST_TEST(m.guest->wait_for_progress(TINY_COUNT));
+    co_return engine::ok;
+  });
+}
+
+// As in a capture: on a host with few processors a reader of an earlier snapshot would hold the one that a vCPU needs to stop.
+BOOST_AUTO_TEST_CASE(readers_stand_aside_while_something_is_done_inside) {
+  Machine machine;
+  if (!machine) return;
+  machine.run([](Machine& m, Coordinator& c) -> engine::task<> {
+    Tally tally;
+    const auto first = co_await order(c, Cause::kTick, tally);
+    BOOST_TEST(first.has_value());
+    const SnapshotView view = m.recorder->ring().newest();
+    std::atomic<std::uint64_t> reads{0};
+    std::atomic<bool> over{false};
+    std::thread reader([&] {
+      for (std::array<std::byte, 8> bytes{}; !over; ++reads)
+        if (!view.read(0, 0, bytes)) break;
+    });
+    BOOST_TEST(m.guest->wait([&] { return reads != 0; }));
+    std::uint64_t before = 0, after = 0;
+    const auto spin = [](std::chrono::milliseconds time) {
+      for (const auto until = vmm::Clock::now() + time; vmm::Clock::now() < until;) {
+      }
+    };
+    const auto look = [&] {
+      spin(5ms);  // one read may be under way
+      before = reads;
+      spin(20ms);
+      after = reads;
+    };
+    const auto done = co_await c.inside(look);
+    BOOST_TEST(done.has_value());
+    BOOST_TEST(before == after);
+    BOOST_TEST(m.guest->wait([&] { return reads > after; }));
+    over = true;
+    reader.join();
     co_return engine::ok;
   });
 }
