@@ -550,6 +550,7 @@ void GuestRun::handle_power(vmm::PowerEvent event) {
 // The guest runs no more, or is not worth waiting for.
 void GuestRun::went_down(Verdict verdict) {
   captures_->guest_gone();
+  captures_->last_look();
   captures_->end();
   conclude(std::move(verdict));
   phase_ = Phase::kEnded;
@@ -559,6 +560,7 @@ void GuestRun::went_down(Verdict verdict) {
 void GuestRun::request_stop(Verdict verdict, std::chrono::nanoseconds grace) {
   conclude(std::move(verdict));
   phase_ = Phase::kStopping;
+  captures_->last_look();
   captures_->end();
   ticks_->request_stop();
   std::vector<std::byte> frame;

@@ -52,6 +52,10 @@ engine::task<> LiveWatch::poll() {
   }
 }
 
+void LiveWatch::last_look() {
+  if (held_ == 0) look_at_words();
+}
+
 void LiveWatch::look_at_words() {
   const auto hits = words_.poll();
   if (hits.failure && !std::exchange(failure_told_, true)) tell_.failure();

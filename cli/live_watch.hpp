@@ -39,6 +39,9 @@ class LiveWatch {
   // Until stopped.
   engine::task<> run();
 
+  // One more look at the words, by whoever ends all this.
+  void last_look();
+
   // Watches a kernel variable; told once when it changes. Errors: WordWatch::watch(), or the kernel's tables are not known (yet).
   engine::task<> watch(std::string symbol);
   // Answers in every case but that of a stopped caller.

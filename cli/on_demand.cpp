@@ -47,7 +47,7 @@ void OnDemand::count(const OnDemandCapture& made) {
 }
 
 // The report of what could not be read is a placeholder: every section of it says why. It has the registers of the vCPUs that parked.
-void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take) {
+void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take, std::optional<std::uint16_t> step) {
   auto report = made.report;
   if (!report) {
     auto instead = freeze::dump::placeholder(made.reason);
@@ -55,7 +55,7 @@ void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take) {
     report = std::make_shared<const freeze::dump::Report>(std::move(instead));
   }
   freeze::CaptureFacts facts;
-  facts.step_index = step_;
+  facts.step_index = step;
   if (made.when) {
     facts.elapsed_ms = made.when->elapsed_ms;
     facts.boundary_offset_ms = made.when->boundary_offset_ms;
@@ -64,6 +64,7 @@ void OnDemand::keep(const OnDemandCapture& made, const freeze::Take& take) {
 }
 
 engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when, Keep which) {
+  const auto step = step_;  // a later one may begin before all is done
   OnDemandCapture made;
   made.tag = std::move(tag);
   made.cause = cause;
@@ -72,7 +73,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
   if (!answer) co_return answer.failure();
   made.reason = answer->reason();
   if (!answer->capture) {
-    if (when) keep(made, {});
+    if (when) keep(made, {}, step);
     co_return std::move(made);
   }
   const freeze::Take& take = answer->capture->take;
@@ -93,7 +94,7 @@ engine::task<OnDemandCapture> OnDemand::take(freeze::Cause cause, std::string ta
     }
   }
   const bool tells = answer->taken() || made.degraded || when;
-  if (tells && (which == Keep::kAll || !made.report)) keep(made, take);
+  if (tells && (which == Keep::kAll || !made.report)) keep(made, take, step);
   if (!file) co_return std::move(made);
   made.file = freeze::dump::sibling_name(made.tag);
   const auto written = co_await series_.write(made.file, file);

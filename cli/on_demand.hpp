@@ -28,7 +28,7 @@ class OnDemand {
 
   // What was captured, in order, with what happened to it; for whoever asks by name, too.
   freeze::SnapshotBridge& bridge() { return bridge_; }
-  // The scenario's, for the captures from now on.
+  // The scenario's, for the captures that are asked for from now on.
   void set_step(std::uint16_t index) { step_ = index; }
   // Without their reports, in the order of their answers; the first 1,000 of the run, and how many there were.
   const std::vector<OnDemandCapture>& first() const { return first_; }
@@ -42,7 +42,7 @@ class OnDemand {
   enum class Keep { kAll, kPlaceholders };
   engine::task<OnDemandCapture> take(freeze::Cause cause, std::string tag, std::optional<PeriodicMoment> when, Keep which);
   void count(const OnDemandCapture& made);
-  void keep(const OnDemandCapture& made, const freeze::Take& take);
+  void keep(const OnDemandCapture& made, const freeze::Take& take, std::optional<std::uint16_t> step);
 
   SnapshotSeries& series_;
   freeze::SnapshotBridge bridge_;

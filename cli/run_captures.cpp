@@ -100,6 +100,10 @@ void RunCaptures::begin(engine::scope& watching, engine::scope& orders) {
   if (!setting_.scenario->steps.empty()) watching.spawn(play(), "scenario");
 }
 
+void RunCaptures::last_look() {
+  if (orders_) live_.last_look();
+}
+
 // What another thread of this program may ask for, by the bridge of the run's captures.
 freeze::BridgeCalls::Doing RunCaptures::for_bridge() {
   freeze::BridgeCalls::Doing doing;

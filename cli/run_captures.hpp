@@ -51,6 +51,11 @@ class RunCaptures {
   // Tasks that are to be stopped with the ticks go into `watching`, those that somebody awaits into `orders`.
   void begin(engine::scope& watching, engine::scope& orders);
   void end() { orders_ = nullptr; }
+  // Just before end(): what has happened since the last poll still counts.
+  void last_look();
+
+  // Of this run, for threads other than the engine's, with set_thread_local() or without. It may outlive the run.
+  freeze::SnapshotBridge bridge() { return on_demand_.bridge(); }
 
   // A line of the console, of the kernel or not: one that tells of a scheduler that was disabled is a reason for late(), once.
   void look_for_scheduler(std::string_view line);

@@ -34,9 +34,9 @@ inline constexpr std::uint32_t kProcessEnd = tag("PEND");
 // From a program to init, empty: opens the port to the host anew. Answered like a snapshot request.
 inline constexpr std::uint32_t kReopen = tag("REOP");
 
-// A program in the guest waits so long for an answer, and what is silent for longer is a dead port. floe has answered well before, also
-// when what was asked for is not done by then.
-inline constexpr std::chrono::seconds kAnswerAwaited{30}, kAnswerGiven{20};
+// A program in the guest waits so long for an answer, and what is silent for longer is a dead port. floe has answered before, also when
+// what was asked for is not done by then, and when a vCPU that does not park holds floe up for 10 s more.
+inline constexpr std::chrono::seconds kAnswerAwaited{30}, kAnswerGiven{15};
 
 // `text` without a tail that would be longer than `most` bytes, never cut inside of a character.
 std::string_view cut_text(std::string_view text, std::size_t most);
