@@ -47,7 +47,7 @@ class CpuReader {
         fields_(fields),
         cpustat_(symbols.find("kernel_cpustat")),
         kstat_(symbols.find("kstat")),
-        tick_(symbols.find("tick_cpu_sched")) {}
+        tick_(stops_its_tick(memory, symbols) ? symbols.find("tick_cpu_sched") : std::nullopt) {}
 
   bool usable() const { return cpustat_.has_value(); }
 
@@ -71,6 +71,13 @@ class CpuReader {
   }
 
  private:
+  // tick_nohz_active: 1 from the first CPU on that may stop its tick, never in a kernel that was told not to (nohz=off) or is built
+  // without. An int, later an unsigned long.
+  static bool stops_its_tick(const KernelMemory& memory, const Symbols& symbols) {
+    const auto active = symbols.find("tick_nohz_active");
+    return active && memory.get<std::uint8_t>(*active).value_or(0) != 0;
+  }
+
   std::optional<std::uint64_t> number(Kva object, const std::optional<Field>& field) const {
     return field ? memory_.get_number(object, *field) : std::nullopt;
   }

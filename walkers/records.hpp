@@ -65,6 +65,7 @@ struct PerCpuTime {
   std::uint64_t cpustat_steal_ns = 0;
   std::array<std::uint64_t, 10> softirqs{};  // HI TIMER NET_TX NET_RX BLOCK IRQ_POLL TASKLET SCHED HRTIMER RCU
   std::uint64_t irqs_sum = 0;
+  // Absent where the kernel stops no ticks: then cpustat has what it says of idle and iowait.
   std::optional<std::uint64_t> iowait_sleeptime_ns;
   // floe's own keys, by which /proc/stat's idle time of a tickless CPU can be computed: what it has is in idle_sleeptime (in
   // cpustat_idle_ns since the kernel keeps it there, 7.x) and grows from idle_entrytime on while the CPU idles.

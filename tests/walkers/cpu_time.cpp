@@ -12,7 +12,7 @@ using synthetic::TypeWriter;
 
 namespace {
 
-enum class Idle { in_tick_sched, in_cpustat };
+enum class Idle { in_tick_sched, in_cpustat, without_dynticks };
 
 // The counters' types, with the enumerators in another order than usual.
 KernelSpec counters(Idle idle) {
@@ -25,7 +25,7 @@ KernelSpec counters(Idle idle) {
       w.add_struct("kernel_cpustat", 80, {{"cpustat", stats, 0}});
     const int counts = w.array(w.u32, 10);
     w.add_struct("kernel_stat", 48, {{"irqs_sum", w.u64, 0}, {"softirqs", counts, 64}});
-    if (idle == Idle::in_tick_sched)
+    if (idle != Idle::in_cpustat)
       w.add_struct("tick_sched", 32,
                    {{"flags", w.u64, 0}, {"idle_entrytime", w.u64, 64}, {"idle_sleeptime", w.u64, 128}, {"iowait_sleeptime", w.u64, 192}});
     else
@@ -33,6 +33,7 @@ KernelSpec counters(Idle idle) {
     w.add_enum("cpu_usage_stat", {{"CPUTIME_NICE", 0}, {"CPUTIME_USER", 1}, {"CPUTIME_SYSTEM", 2}});
   };
   spec.symbols = {{"kernel_cpustat", 0, 'D'}, {"kstat", 0x100, 'D'}, {"tick_cpu_sched", 0x200, 'D'}};
+  if (idle != Idle::without_dynticks) spec.symbols.push_back({"tick_nohz_active", 0x300, 'D'});
   return spec;
 }
 
@@ -56,6 +57,7 @@ BOOST_AUTO_TEST_SUITE(cpu_time)
 
 BOOST_AUTO_TEST_CASE(times_and_counts_are_those_of_each_cpu) {
   SyntheticKernel guest(counters(Idle::in_tick_sched));
+  guest.put(guest.symbol("tick_nohz_active"), std::uint64_t{1});
   for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
     guest.map(of_cpu(guest, "kernel_cpustat", cpu));
     for (std::uint64_t i = 0; i < 10; ++i) guest.put(of_cpu(guest, "kernel_cpustat", cpu) + 8 * i, 1000 * (cpu + 1) + i);
@@ -79,6 +81,27 @@ BOOST_AUTO_TEST_CASE(times_and_counts_are_those_of_each_cpu) {
   BOOST_TEST(times[0].idle_sleeptime_ns.value() == 6000u);
   BOOST_TEST(!times[0].idle_entrytime_ns);
   BOOST_TEST(times[1].idle_entrytime_ns.value() == 5000u);
+}
+
+// It counts there all the same, but /proc/stat does not show it.
+BOOST_AUTO_TEST_CASE(a_kernel_that_stops_no_ticks_has_its_idle_time_in_cpustat) {
+  for (const Idle idle : {Idle::in_tick_sched, Idle::without_dynticks}) {
+    SyntheticKernel guest(counters(idle));
+    for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
+      guest.map(of_cpu(guest, "kernel_cpustat", cpu));
+      guest.put(of_cpu(guest, "kernel_cpustat", cpu) + 8 * 5, std::uint64_t{3000});
+      const Kva tick = of_cpu(guest, "tick_cpu_sched", cpu);
+      guest.put(tick, std::uint64_t{0b100});
+      guest.put(tick + 8, std::uint64_t{5000});
+      guest.put(tick + 16, std::uint64_t{6000});
+    }
+    const auto times = times_of(guest);
+    BOOST_REQUIRE(times.size() == 2u);
+    BOOST_TEST(times[1].cpustat_idle_ns == 3000u);
+    BOOST_TEST(!times[1].idle_sleeptime_ns);
+    BOOST_TEST(!times[1].idle_entrytime_ns);
+    BOOST_TEST(!times[1].iowait_sleeptime_ns);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(newer_kernels_have_the_idle_time_in_cpustat) {
