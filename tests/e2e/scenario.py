@@ -33,12 +33,12 @@ def check(value, relation, to):
 
 
 class Scenario(floe.Case):
-    def play(self, steps, *words, kernel="7."):
+    def play(self, steps, *words, kernel="7.", cpus=2):
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         file = self.folder.parent / (self.folder.name + ".json")
         file.write_text(json.dumps({"step-deadline": "60s", "steps": steps}, indent=2))
         programs = [word for path in ("/bin/sh", "/bin/cat") for word in ("--add", path)]
-        return self.floe(file, "--kernel", floe.kernel(kernel), "--cpus", 2, "--memory", 512, *programs, *words)
+        return self.floe(file, "--kernel", floe.kernel(kernel), "--cpus", cpus, "--memory", 512, *programs, *words)
 
     def log(self, name):
         return (self.folder / name).read_text(errors="replace")
@@ -155,6 +155,36 @@ class Scenario(floe.Case):
         init, other = (line.split() for line in self.log("workload.log").splitlines()[:2])
         self.assertEqual((init[0], init[40]), ("1", "1"))  # SCHED_FIFO; what it starts is of the ordinary class
         self.assertEqual(other[40], "0")
+
+    def test_a_kernel_without_sched_ext_has_scenarios_too(self):
+        task = {"name": "spinner", "field": "static_prio"}
+        run = self.play([
+            {"do": "make-cgroup", "path": "top/busy", "weight": 250, "cpus": "0"},
+            {"do": "spawn", "workers": [{"name": "spinner", "kind": "spin", "cgroup": "top/busy", "nice": 7},
+                                        {"name": "sleeper", "kind": "sleep-wake", "period": "5ms", "cpus": "0"}]},
+            {"do": "wait", "time": "2s"},  # until each has made its tasks
+            {"do": "procs", "as": "busy", "cgroup": "top/busy"},
+            check({"procs": "busy", "count": True}, "==", 2),  # the one that waits for SIGTERM, and the spinner
+            {"do": "capture", "name": "a"},
+            check({"report": "a", "path": "schema"}, "==", "single"),
+            *[step for mode in ("hot", "cold") for step in (
+                {"do": "read", "as": mode, "mode": mode, "task": task, "bytes": 4}, check({"read": mode}, "==", 127))],
+            {"do": "read", "as": "cache", "per-cpu": {"symbol": "cpu_info", "field": "x86_cache_size", "cpu": 0}, "bytes": 4},
+            {"do": "watch", "symbol": "panic_timeout"},
+            {"do": "write", "symbol": "panic_timeout", "u32": 21},
+            {"do": "write", "symbol": "panic_timeout", "or-u32": 8, "mode": "cold"},
+            {"do": "run", "name": "shown", "command": ["sh", "-c", "echo panic $(cat /proc/sys/kernel/panic)"]},
+            {"do": "wait-for", "name": "shown"},
+            {"do": "stop", "name": "spinner"},
+            {"do": "stop", "name": "sleeper"},
+            check({"process": "spinner"}, "==", "exited 0"),
+            {"do": "remove-cgroup", "path": "top/busy"},
+        ], kernel="6.12", cpus=1)
+        self.assertEqual(run.code, 0, run.reason)
+        self.assertIn("panic 29\n", self.log("workload.log"))
+        self.assertEqual([one["tag"] for one in run.manifest["captures"]["first"]], ["a", "panic_timeout"])
+        names = {task["comm"] for task in json.loads((self.folder / "run.snapshot.a.json").read_text())["task_enrichments"]}
+        self.assertLessEqual({"spinner", "sleeper"}, names)
 
     def test_a_step_that_fails_is_the_reason_of_the_run(self):
         run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
