@@ -169,6 +169,43 @@ BOOST_AUTO_TEST_CASE(two_degraded_periodic_captures_in_a_row_are_the_last) {
   BOOST_TEST(!has_file(run, "run.snapshot.periodic_002.json"));
 }
 
+// One that is due while a scheduler has gone and the next has not come yet would show neither.
+BOOST_AUTO_TEST_CASE(a_periodic_capture_waits_until_the_next_scheduler_is_in_charge) {
+  LiveRun run;
+  if (!run) return;
+  run.scx.attach("one");
+  run.sync();
+  RunCaptures::Setting setting;
+  setting.has_scheduler = true;
+  setting.periodic = 3;
+  setting.duration = 2s;  // from 0.25 s on they are due each 0.4 s or less
+  run.run(setting, [](LiveRun& r, RunCaptures& c) -> engine::task<> {
+    const auto has_captured = [&](std::uint64_t count) {
+      return [&r, &c, count] {
+        r.report = RunReport();
+        c.report(r.report);
+        return r.report.periodic->captured >= count;
+      };
+    };
+    const auto first = has_captured(1);
+    const auto captured = co_await LiveRun::until(first);
+    BOOST_TEST(captured.has_value());
+    r.scx.detach();
+    r.sync();
+    const auto waited = co_await engine::sleep_for(800ms);  // long enough for the next to be due
+    BOOST_TEST(waited.has_value());
+    BOOST_TEST(!has_captured(2)());
+    r.scx.attach("two");
+    r.sync();
+    const auto all = has_captured(3);
+    const auto done = co_await LiveRun::until(all);
+    co_return done.has_value() ? engine::outcome<>(engine::ok) : engine::outcome<>(done.failure());
+  });
+  for (const auto& [tag, name] : {std::pair("periodic_000", "one"), std::pair("periodic_001", "two"), std::pair("periodic_002", "two")})
+    BOOST_TEST(file(run, fmt::format("run.snapshot.{}.json", tag)).find(fmt::format("\"ops_name\":\"{}\"", name)) != std::string::npos);
+  BOOST_TEST(run.report.periodic->suppressed == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(a_capture_keeps_the_step_in_which_it_was_asked_for) {
   LiveRun run;
   if (!run) return;

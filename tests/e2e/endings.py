@@ -3,9 +3,11 @@
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import time
 import unittest
+import zlib
 
 import floe
 
@@ -44,6 +46,70 @@ class GuestEndings(floe.Case):
         run = self.run_guest("--boot-timeout", "1s")
         self.assertEqual(run.code, 7)
         self.assertIn("no hello", run.reason)
+
+
+# An init that says what it is told to, and goes down.
+LIAR = '''#!/bin/sh
+mkdir -p /proc /sys /dev
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev
+port=
+while [ -z "$port" ]; do
+  for name in /sys/class/virtio-ports/*/name; do
+    if [ -e $name ] && [ $(cat $name) = floe-tlv ]; then port=${name%/name}; fi
+  done
+done
+exec 3<> /dev/${port##*/}
+cat FRAMES >&3
+sleep 6
+cat FRAMES.last >&3
+sleep 1
+echo o > /proc/sysrq-trigger
+sleep 100
+'''
+
+
+def frame(sequence, word, payload=b"", broken=False):
+    """As in vmm/wire.hpp."""
+    kind = int.from_bytes(word.encode(), "big")
+    header = struct.pack("<4sHHIIQI", b"FLOE", 1, 0, kind, len(payload), sequence, zlib.crc32(payload) ^ broken)
+    return header + struct.pack("<I", zlib.crc32(header)) + payload
+
+
+def hello(release):
+    text = b"".join(struct.pack("<H", len(word)) + word for word in (b"Linux", b"liar", release, b"", b"x86_64"))
+    return struct.pack("<I", 1) + text + struct.pack("<IQI", 1, 1, 1)
+
+
+class LyingInit(floe.Case):
+    def test_a_hello_counts_once_and_what_only_the_host_says_or_nobody_knows_is_counted_and_forgotten(self):
+        frames = self.folder.parent / f"{self.folder.name}.frames"
+        script = self.folder.parent / f"{self.folder.name}.sh"
+        ends_badly, ends_well = (struct.pack("<Bi", 1, code) for code in (7, 0))
+        told = [("HELO", hello(b"first")), ("HELO", hello(b"second")), ("HELO", b"malformed"), ("ABCD", b"?"), ("\0\0\0\0", b""),
+                ("STOP", b""), ("SNRP", bytes(520)), ("KORP", b"\1"), ("CTRQ", b""), ("REOP", b""), ("SNRQ", bytes(7)), ("SNRQ", bytes(72)),
+                ("KORQ", b"\xff" * 9), ("LOGL", b""), ("BYE!", b"")]
+        stream = b"".join(frame(number, word, payload) for number, (word, payload) in enumerate(told))
+        frames.write_bytes(stream + frame(len(told), "WRES", ends_badly, broken=True) + frame(0, "HELO", hello(b"cut"))[:40])
+        last = pathlib.Path(f"{frames}.last")
+        last.write_bytes(frame(len(told) + 1, "WOUT", b"what fills up the half of a frame before it\n" * 4) + frame(len(told) + 2, "WRES", ends_well))
+        script.write_text(LIAR.replace("FRAMES", str(frames)))
+        script.chmod(0o755)
+        added = [word for path in ("/bin/sh", "/bin/cat", "/bin/mkdir", "/bin/mount", "/bin/sleep", script, frames, last)
+                 for word in ("--add", path)]
+        run = self.floe("--kernel", floe.newest_kernel(), "--cpus", 1, "--memory", 256, "--duration", "60s", *added,
+                        "--append", f"rdinit={script}")
+        self.assertEqual(run.code, 0, run.reason)
+        manifest = run.manifest
+        self.assertEqual(manifest["guest"]["hello"]["release"], "first")
+        wire = manifest["wire"]
+        # Types that the host does not take, and requests that nobody can read.
+        self.assertEqual(wire["unknown_frames"], 10, wire)
+        self.assertGreaterEqual(wire["bad_payloads"], 1, wire)
+        self.assertIn("fills up", run.out)
+        self.assertEqual(manifest["captures"]["answered"], 0)
+        ticks = [line["tick"] for line in run.metrics if line["tick"]]
+        self.assertGreater(len(ticks), 3)
+        self.assertEqual(len(set(ticks)), len(ticks), "there are two beats")
 
 
 class OuterMachine(floe.Case):
