@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 
 #include "freeze/dump/reasons.hpp"
 
@@ -168,7 +169,7 @@ void Coordinator::perform(Pending& order) {
   take.at_gate.resize(vm_.cpus());
   bool complete = false;
   ring_.hold_readers();
-  {
+  try {
     Frozen frozen(vm_, rendezvous_);
     complete = frozen.complete();
     if (complete)
@@ -178,6 +179,8 @@ void Coordinator::perform(Pending& order) {
     frozen.thaw();
     take.meta.pause_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(frozen.thawed_at() - frozen.kicked_at()).count());
+  } catch (const std::exception& thrown) {
+    answer.refused = thrown.what();
   }
   ring_.let_readers();
   take.gave_up = vm_.gave_up();

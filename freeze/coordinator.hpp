@@ -69,8 +69,8 @@ class Coordinator {
   // The answer comes within `limit`. One that is late in answering is not taken back: the snapshot may still come into the ring.
   engine::task<Answer> capture(Cause cause, std::uint64_t tick = 0, std::chrono::nanoseconds limit = kAnswerLimit);
 
-  // Runs `act` with the guest frozen, in its turn: a few loads and stores, under the rules of Frozen. Error: not all vCPUs parked, or
-  // refused.
+  // Runs `act` with the guest frozen, in its turn: a few loads and stores, under the rules of Frozen. Error: not all vCPUs parked,
+  // refused, or what it throws.
   engine::task<> inside(std::function<void()> act, std::chrono::nanoseconds limit = kAnswerLimit);
 
   // Asked when a capture is degraded. Set before run().

@@ -23,8 +23,8 @@ struct LiveRun {
     std::vector<std::byte> payload;
   };
 
-  // Skips the test where there is no KVM: then there is no guest.
-  LiveRun() {
+  // Skips the test where there is no KVM: then there is no guest. `booted`: its kernel is there from the start.
+  explicit LiveRun(bool booted = true) {
     if (tiny::unavailable()) {
       BOOST_TEST_MESSAGE("skipped: " << *tiny::unavailable());
       return;
@@ -33,7 +33,7 @@ struct LiveRun {
     BOOST_REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message));
     guest = std::move(*made);
     guest->set_mode(TINY_HALT);
-    sync();
+    if (booted) sync();
   }
   explicit operator bool() const { return guest != nullptr; }
 

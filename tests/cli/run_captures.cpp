@@ -102,6 +102,36 @@ BOOST_AUTO_TEST_CASE(what_takes_too_long_goes_on_and_the_guest_is_told_in_time) 
   BOOST_TEST(file(run, "run.snapshot.slow.json").find("\"degraded\"") != std::string::npos);
 }
 
+// An answer with the reason, and no empty report; what is asked for later finds the kernel.
+BOOST_AUTO_TEST_CASE(before_there_is_a_kernel_requests_are_refused_and_say_why) {
+  LiveRun run(false);
+  if (!run) return;
+  run.run({}, [](LiveRun& r, RunCaptures& c) -> engine::task<> {
+    LiveRun::ask(c, capture(1, "early"));
+    LiveRun::ask(c, {2, SnapshotRequest::kWatch, "scx_root"});
+    const auto is_refused = [&] { return r.replies().size() >= 2; };
+    const auto refused = co_await LiveRun::until(is_refused);
+    BOOST_TEST(refused.has_value());
+    const auto report = c.bridge().find("early");
+    BOOST_REQUIRE(report);
+    BOOST_TEST(report->is_placeholder);
+    r.scx.attach("mine");
+    r.sync();
+    LiveRun::ask(c, capture(3, "later"));
+    const auto is_answered = [&] { return r.replies().size() >= 3; };
+    const auto answered = co_await LiveRun::until(is_answered);
+    co_return answered.has_value() ? engine::outcome<>(engine::ok) : engine::outcome<>(answered.failure());
+  });
+  std::map<std::uint32_t, SnapshotReply> by_id;
+  for (const auto& reply : run.replies()) by_id.emplace(reply.id, reply);
+  BOOST_TEST(by_id[1].status == SnapshotReply::kError);
+  BOOST_TEST(by_id[1].reason.find("no report: ") == 0u, by_id[1].reason);
+  BOOST_TEST(by_id[2].status == SnapshotReply::kError);
+  BOOST_TEST(by_id[3].status == SnapshotReply::kOk, by_id[3].reason);
+  BOOST_TEST(!has_file(run, "run.snapshot.early.json"));
+  BOOST_TEST(has_file(run, "run.snapshot.later.json"));
+}
+
 BOOST_AUTO_TEST_CASE(after_the_schedulers_end_captures_are_served_and_change_nothing_of_it) {
   LiveRun run;
   if (!run) return;

@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <boost/test/unit_test.hpp>
+#include <stdexcept>
 #include <thread>
 
 #include "tests/tiny/recorder.hpp"
@@ -212,6 +213,29 @@ BOOST_AUTO_TEST_CASE(readers_stand_aside_while_something_is_done_inside) {
     BOOST_TEST(m.guest->wait([&] { return reads > after; }));
     over = true;
     reader.join();
+    co_return engine::ok;
+  });
+}
+
+BOOST_AUTO_TEST_CASE(what_throws_inside_is_answered_and_holds_nobody) {
+  Machine machine;
+  if (!machine) return;
+  machine.run([](Machine& m, Coordinator& c) -> engine::task<> {
+    Tally tally;
+    const auto first = co_await order(c, Cause::kTick, tally);
+    BOOST_TEST(first.has_value());
+    const SnapshotView view = m.recorder->ring().newest();
+    const std::runtime_error made_before("somewhere inside");  // nothing is allocated there
+    const auto act = [&made_before] { throw made_before; };
+    const auto done = co_await c.inside(act);
+    BOOST_REQUIRE(done.is_error());
+    BOOST_TEST(done.error().message == "somewhere inside");
+    BOOST_TEST(m.guest->wait_for_progress(TINY_COUNT));
+    std::array<std::byte, 8> bytes{};
+    BOOST_TEST(view.read(0, 0, bytes));
+    const auto next = co_await order(c, Cause::kTick, tally);
+    BOOST_TEST(next.has_value());
+    BOOST_TEST(tally.taken == 2u);
     co_return engine::ok;
   });
 }

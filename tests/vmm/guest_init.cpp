@@ -312,6 +312,7 @@ BOOST_AUTO_TEST_CASE(programs_reach_the_host_under_ids_of_init) {
   const auto& of_b = first.tag == "a" ? second : first;
   guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{of_b.id, wire::SnapshotReply::kError, "no"}));
   guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{999, wire::SnapshotReply::kOk, ""}));  // nobody's
+  guest.send(wire::kSnapshotReply, Bytes(3));                                                              // too short for an id
   guest.send(wire::kSnapshotReply, wire::encode(wire::SnapshotReply{of_a.id, wire::SnapshotReply::kOk, ""}));
   BOOST_TEST((wire::decode_snapshot_reply(two.answer(guest).payload) == wire::SnapshotReply{1, wire::SnapshotReply::kError, "no"}));
   BOOST_TEST((wire::decode_snapshot_reply(one.answer(guest).payload) == wire::SnapshotReply{1, wire::SnapshotReply::kOk, ""}));
