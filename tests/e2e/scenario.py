@@ -186,6 +186,13 @@ class Scenario(floe.Case):
         names = {task["comm"] for task in json.loads((self.folder / "run.snapshot.a.json").read_text())["task_enrichments"]}
         self.assertLessEqual({"spinner", "sleeper"}, names)
 
+    def test_a_vcpu_that_crashes_ends_the_run_at_once(self):
+        command = ["sh", "-c", "echo b > /proc/sysrq-trigger"]
+        run = self.play([{"do": "run", "name": "crash", "command": command, "cpus": "1"}, {"do": "wait", "time": "1h"}],
+                        "--append", "reboot=triple")
+        self.assertEqual(run.code, 6, run.reason)
+        self.assertRegex(run.reason, "^the guest crashed: .* on vCPU 1$")
+
     def test_a_step_that_fails_is_the_reason_of_the_run(self):
         run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
                          check({"process": "p"}, "==", "exited 0"), {"do": "wait", "time": "1h"}], kernel="6.")
