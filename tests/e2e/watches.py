@@ -53,13 +53,14 @@ class Watches(floe.Case):
 
     # Its first words come before floe has looked at the guest for the first time.
     def test_a_watch_is_the_first_thing_that_a_guest_asks_for(self):
-        command = "floe-guest watch jiffies || exit 9; floe-guest snapshot after || exit 8"
+        command = "floe-guest watch jiffies || exit 9; floe-guest snapshot after || exit 8; "
+        command += "floe-guest reopen || exit 7; floe-guest snapshot reopened || exit 6"
         latch = ("--latch", "nobody.bss:error")
         run = self.floe("--kernel", floe.kernel("6."), *self.MACHINE, *latch, "--", "/bin/sh", "-c", command)
         self.assertEqual(run.code, 0, run.reason)
         self.assertEqual(run.manifest["scheduler"]["latch"]["state"], "not_resolved")
         self.assertIn("nobody.bss", run.manifest["scheduler"]["latch"]["problem"])
-        self.assertEqual({one["tag"] for one in self.captures(run)}, {"jiffies", "after"})
+        self.assertEqual({one["tag"] for one in self.captures(run)}, {"jiffies", "after", "reopened"})
         (watch,) = run.manifest["watches"]
         self.assertEqual(watch["symbol"], "jiffies")
         self.assertIsNotNone(watch["after"])
