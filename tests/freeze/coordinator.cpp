@@ -202,14 +202,13 @@ BOOST_AUTO_TEST_CASE(readers_stand_aside_while_something_is_done_inside) {
       }
     };
     const auto look = [&] {
-      spin(5ms);  // one read may be under way
       before = reads;
       spin(20ms);
       after = reads;
     };
     const auto done = co_await c.inside(look);
     BOOST_TEST(done.has_value());
-    BOOST_TEST(before == after);
+    BOOST_TEST(after <= before + 1);  // the one under way
     BOOST_TEST(m.guest->wait([&] { return reads > after; }));
     over = true;
     reader.join();
