@@ -31,7 +31,6 @@ constexpr std::uint32_t kMsrs[] = {
 
 constexpr std::uint64_t kSynced = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 constexpr unsigned kMostRefusals = 3;
-constexpr auto kTellGuest = std::chrono::milliseconds(100);  // a guest's watchdogs count in seconds
 
 }  // namespace
 
@@ -96,6 +95,19 @@ void Vcpu::request_exit() {
 
 void Vcpu::request_turn() {
   __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
+
+// By the offset, not by the MSR: what is written there near the time of day KVM takes for an attempt to synchronize (kvm_synchronize_tsc).
+void Vcpu::turn_back_tsc(std::chrono::nanoseconds stood) {
+  std::uint64_t offset = 0;
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<std::uint64_t>(&offset);
+  const int khz = ::ioctl(fd(), KVM_GET_TSC_KHZ, 0);
+  if (khz <= 0 || ::ioctl(fd(), KVM_GET_DEVICE_ATTR, &attribute) != 0) return;
+  offset -= static_cast<std::uint64_t>(stood.count()) * static_cast<unsigned>(khz) / 1'000'000;
+  ::ioctl(fd(), KVM_SET_DEVICE_ATTR, &attribute);
 }
 
 void Vcpu::signal() {
@@ -183,9 +195,9 @@ void Vcpu::leave() {
   }
   __atomic_store_n(&run_->immediate_exit, 0, __ATOMIC_SEQ_CST);
   const auto now = Clock::now();
-  // Just before it runs again: tells the guest's watchdogs that the time which passed was not its own. Fails harmlessly when the
-  // guest has no kvmclock (yet).
-  if (now - stopped_at_ > kTellGuest) ::ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
+  // Just before it runs again: tells the guest's watchdogs that the time which passed was not its own. Not after each pause: a watchdog
+  // that is told every second never barks. Fails harmlessly when the guest has no kvmclock (yet).
+  if (now - stopped_at_ >= kLongPause) ::ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
   resumed_at_.store(now.time_since_epoch().count(), std::memory_order_release);
 }
 

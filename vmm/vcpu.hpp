@@ -55,6 +55,9 @@ struct VcpuEvent {
   std::string detail;
 };
 
+// A pause that a guest is to be told of, or spared: its watchdogs count in seconds.
+inline constexpr auto kLongPause = std::chrono::milliseconds(100);
+
 class Vcpu {
  public:
   struct Buses {
@@ -85,6 +88,8 @@ class Vcpu {
   void signal();
   // Instead of request_exit(): only out of the guest and back, nobody wants its registers.
   void request_turn();
+  // Of a stopped vCPU. Its TSC goes on from where it was `stood` ago; where KVM cannot do that (before Linux 5.16) it stays as it is.
+  void turn_back_tsc(std::chrono::nanoseconds stood);
   std::uint32_t stopped_epoch() const { return stopped_epoch_.load(std::memory_order_acquire); }
   std::uint32_t parked_epoch() const { return parked_epoch_.load(std::memory_order_acquire); }
   Clock::time_point stopped_at() const { return stopped_at_; }  // came to the gate; valid once parked_epoch() says so

@@ -115,11 +115,16 @@ void Vm::kick_all() {
 
 bool Vm::stop_vcpus(Clock::time_point deadline) {
   gave_up_ = false;
+  stands_since_.reset();
   const std::uint32_t epoch = gate_.close(cpus());
   for (auto now = Clock::now();; ++rekicks_) {
     kick(epoch);
-    if (gate_.stopped().wait(epoch, std::min(deadline, now + rekick_after_))) return true;
+    const bool stopped = gate_.stopped().wait(epoch, std::min(deadline, now + rekick_after_));
     now = Clock::now();
+    if (stopped) {
+      stands_since_ = now;
+      return true;
+    }
     gave_up_ = give_up_ && give_up_();
     if (gave_up_ || now >= deadline) return false;
   }
@@ -129,8 +134,23 @@ bool Vm::await_states(Clock::time_point deadline) {
   return gate_.parked().wait(gate_.epoch(), deadline);
 }
 
+// A vCPU that still ran (stands_since_ is empty) has seen the time pass: nothing is turned back then.
+//
+// By KVM_CLOCK_REALTIME KVM itself makes up for what passes between the two ioctls. It comes with a clock that guests read without a
+// check against their last reading; without it they check (pvclock_clocksource_read, last_value).
+void Vm::turn_back_clocks() {
+  const auto stood = Clock::now() - *stands_since_;
+  kvm_clock_data clock{};
+  if (::ioctl(fd(), KVM_GET_CLOCK, &clock) != 0) return;
+  for (auto& vcpu : vcpus_) vcpu->turn_back_tsc(stood);
+  clock.clock -= std::min(clock.clock, static_cast<__u64>(stood.count()));
+  clock.flags &= KVM_CLOCK_REALTIME;
+  ::ioctl(fd(), KVM_SET_CLOCK, &clock);
+}
+
 Clock::time_point Vm::thaw() {
   const auto began = Clock::now();
+  if (stands_since_ && began - *stands_since_ >= kLongPause) turn_back_clocks();
   gate_.open();
   auto last = began;
   for (const auto& vcpu : vcpus_) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "vmm/irq.hpp"
@@ -55,8 +56,10 @@ class Vm {
   // After that: waits until every vCPU has captured its state, too.
   bool await_states(Clock::time_point deadline);
   bool freeze(Clock::time_point deadline) { return stop_vcpus(deadline) && await_states(deadline); }
-  // Lets the guest go on. Returns when the last vCPU had been let go, as closely as can be told: the time at which this is done, or, when
-  // by then all of them have been running for a while (a woken vCPU takes the coordinator's CPU), the time the last of them began to.
+  // Lets the guest go on. Where all of it stood for kLongPause or longer its clocks (kvmclock, every vCPU's TSC) are turned back by as
+  // long, so that no timer or watchdog of its counts time in which it could not run. Returns when the last vCPU had been let go, as closely
+  // as can be told: the time at which this is done, or, when by then all of them have been running for a while (a woken vCPU takes the
+  // coordinator's CPU), the time the last of them began to.
   Clock::time_point thaw();
   std::uint32_t epoch() const { return gate_.epoch(); }  // odd while frozen
   std::uint64_t rekicks() const { return rekicks_; }     // kicks repeated because a vCPU did not come in time
@@ -72,6 +75,7 @@ class Vm {
   Result<> create_vcpus(unsigned cpus);
   void kick(std::uint32_t epoch);
   void kick_all();
+  void turn_back_clocks();
 
   UniqueFd kvm_;
   UniqueFd vm_;
@@ -87,6 +91,7 @@ class Vm {
   std::uint64_t rekicks_ = 0;
   std::function<bool()> give_up_;
   bool gave_up_ = false;
+  std::optional<Clock::time_point> stands_since_;  // all vCPUs have stopped
 };
 
 }  // namespace floe::vmm

@@ -21,6 +21,8 @@ HOSTILE = os.environ.get("FLOE_HOSTILE", "")
 KERNEL_TRUTH = os.environ.get("FLOE_KERNEL_TRUTH", "")
 OUTB = os.environ.get("FLOE_OUTB", "")
 ONE_INSTANT = os.environ.get("FLOE_ONE_INSTANT", "")
+# What a kernel says that has noticed a pause.
+NOTICED = re.compile(r"soft lockup|rcu.*detected stalls|Marking clocksource .* unstable")
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 
 

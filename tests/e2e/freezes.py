@@ -17,7 +17,6 @@ import floe
 
 FREEZES = int(os.environ.get("FLOE_FREEZES", "1000"))
 MOST_SECONDS = 20 + FREEZES  # far beyond what they take on an emulated CPU
-NOTICED = re.compile(r"soft lockup|rcu.*detected stalls|Marking clocksource .* unstable")
 WINDOW = 2  # reports in which each CPU must have worked
 
 # Now and then what each CPU has done since the start, in ticks; the rest of the time both of them spin, sleep, wake and switch.
@@ -55,8 +54,8 @@ class Freezes(floe.Case):
         return [record["text"] for record in log["records"]]
 
     def noticed(self, run):
-        lines = [line for line in self.log(run) if NOTICED.search(line)]
-        return {re.sub(r"\d+", "N", NOTICED.search(line)[0]) for line in lines}, lines
+        lines = [line for line in self.log(run) if floe.NOTICED.search(line)]
+        return {re.sub(r"\d+", "N", floe.NOTICED.search(line)[0]) for line in lines}, lines
 
     def without_freezes(self, seconds):
         self.folder = self.folder.with_name(self.folder.name + "-without")

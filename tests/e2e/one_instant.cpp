@@ -5,7 +5,9 @@
 // where it lies (frozen.json). A second later comes a second snapshot, and then the dump of the first one as the ring still has it
 // (ring.json). Both snapshots are kept, as files and so as cores for `floe dump`, whose dumps one_instant.py compares with these two.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <thread>
@@ -66,6 +68,30 @@ std::string dump_of(const walkers::Memory& memory, const freeze::dump::CollectOp
   return freeze::dump::to_json(freeze::dump::collect(kernel, options));
 }
 
+// What time it is in a pause, in ns: for the host, by kvmclock, and by the TSC of each vCPU.
+struct Clocks {
+  std::uint64_t host = 0, kvmclock = 0;
+  std::array<std::uint64_t, 2> tsc{};
+};
+
+Clocks clocks_of(vmm::Vm& vm) {
+  Clocks clocks{.host = static_cast<std::uint64_t>(vmm::Clock::now().time_since_epoch().count())};
+  kvm_clock_data kvmclock{};
+  if (::ioctl(vm.fd(), KVM_GET_CLOCK, &kvmclock) == 0) clocks.kvmclock = kvmclock.clock;
+  for (unsigned i = 0; i < std::min<std::size_t>(vm.cpus(), clocks.tsc.size()); ++i) {
+    vmm::kvm::MsrTable tsc{.count = 1};
+    tsc.entries[0].index = 0x10;
+    const int khz = ::ioctl(vm.vcpu(i).fd(), KVM_GET_TSC_KHZ, 0);
+    if (khz > 0 && ::ioctl(vm.vcpu(i).fd(), vmm::kvm::kGetMsrs, &tsc) == 1)
+      clocks.tsc[i] = static_cast<std::uint64_t>(static_cast<double>(tsc.entries[0].data) * 1e6 / khz);
+  }
+  return clocks;
+}
+
+std::string json_of(const Clocks& clocks) {
+  return fmt::format(R"({{"host": {}, "kvmclock": {}, "tsc": [{}]}})", clocks.host, clocks.kvmclock, fmt::join(clocks.tsc, ", "));
+}
+
 // Reads the guest in the pause of a snapshot. To the snapshotter it is a device whose state is saved there; the thread that holds the guest
 // waits, and a thread of its own, which may do what it likes, reads.
 class FrozenGuest {
@@ -77,12 +103,14 @@ class FrozenGuest {
   }
   void ask() { asked_ = true; }
   std::size_t save() {
+    clocks_[snapshots_++] = clocks_of(vm_);
     if (!std::exchange(asked_, false)) return 0;
     tell(kRead);
     turn_.wait(kRead);
     return 0;
   }
   const std::string& json() const { return json_; }
+  std::string clocks() const { return fmt::format("[{}, {}]", json_of(clocks_[0]), json_of(clocks_[1])); }
 
  private:
   enum Turn { kIdle, kRead, kOver };
@@ -112,6 +140,8 @@ class FrozenGuest {
   vmm::Vm& vm_;
   const walkers::bpf::CastAnalysis& casts_;
   bool asked_ = false;
+  std::array<Clocks, 2> clocks_;
+  std::size_t snapshots_ = 0;
   std::string json_;
   std::atomic<Turn> turn_{kIdle};
   std::thread reader_;
@@ -217,9 +247,10 @@ struct Series {
   std::unique_ptr<freeze::Snapshotter> snapshotter;
 };
 
-void leave(Series& series, const std::string& frozen, const walkers::bpf::CastAnalysis& casts, cli::RunFolder& folder) {
+void leave(Series& series, const FrozenGuest& frozen, const walkers::bpf::CastAnalysis& casts, cli::RunFolder& folder) {
   const std::string ring = dump_of_ring(*series.ring, series.layout, casts);
-  value_of(folder.write_whole("frozen.json", as_bytes(frozen)));
+  value_of(folder.write_whole("frozen.json", as_bytes(frozen.json())));
+  value_of(folder.write_whole("clocks.json", as_bytes(frozen.clocks())));
   value_of(folder.write_whole("ring.json", as_bytes(ring)));
   const auto sink = folder.sink(cli::artefact::kSnapshots);
   freeze::KeptWriter writer(*series.ring, series.layout, *sink);
@@ -241,7 +272,7 @@ engine::task<> one_instant(const cli::RunOptions& options, cli::link::LinkFolder
   if (!slept) co_return slept.failure();
   const auto second = co_await series.take(2);
   if (!second) co_return second.failure();
-  const auto work = [&] { leave(series, frozen.json(), casts, folder); };
+  const auto work = [&] { leave(series, frozen, casts, folder); };
   const auto left = co_await series.pool.run(work);
   if (!left) co_return left.failure();
   co_return engine::ok;

@@ -40,6 +40,21 @@ class OneInstant(floe.Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
+    def check_clocks(self, first):
+        """The guest was away while the dump of its memory was made, and does not know it."""
+        shown = subprocess.run([floe.FLOE, "show", first, "--json"], capture_output=True, text=True, timeout=60)
+        pause = json.loads(shown.stdout)["pause_us"] * 1e3
+        self.assertGreater(pause, 100e6)
+        before, after = json.loads((self.folder / "clocks.json").read_text())
+        lived = after["host"] - before["host"] - pause
+        passed = [after["kvmclock"] - before["kvmclock"], *(late - early for early, late in zip(before["tsc"], after["tsc"]))]
+        by_clocks = [round(ns / 1e6) for ns in passed]
+        print(f"a pause of {pause / 1e6:.0f} ms, {lived / 1e6:.0f} ms to the next; by the guest's clocks {by_clocks}")
+        for ns in passed:
+            self.assertGreater(ns, 0.9 * lived)
+            # Nobody noted when the last vCPU had stopped: what came before that is on the guest's clocks.
+            self.assertLess(ns, 1.1 * lived + 0.1 * pause)
+
     def same_from_everywhere(self, scheduler, command):
         """The dump, when all are the same."""
         if not shutil.which("qemu-system-x86_64"):
@@ -51,6 +66,7 @@ class OneInstant(floe.Case):
         self.assertEqual(run.returncode, 0, run.stderr)
 
         first, second = sorted((self.folder / "snapshots").glob("*.floesnap"))
+        self.check_clocks(first)
         core = self.extra / "core"
         written = subprocess.run([floe.FLOE, "dump", first, "--format", "core", "--out", core], capture_output=True, text=True, timeout=120)
         self.assertEqual(written.returncode, 0, written.stderr)
@@ -66,7 +82,9 @@ class OneInstant(floe.Case):
                 pairs = zip(frozen.splitlines(), said.splitlines())
                 differing = [(i, ours, theirs) for i, (ours, theirs) in enumerate(pairs) if ours != theirs]
                 self.fail(f"{memory}: {len(said)} bytes for {len(frozen)} of the frozen guest; first of {len(differing)}: {differing[:5]}")
-        self.assertNotEqual(at_instant(self.dump_of(second)), frozen, "the guest went on")
+        later = self.dump_of(second)
+        self.assertNotEqual(at_instant(later), frozen, "the guest went on")
+        self.assertIsNone(floe.NOTICED.search(later))
         return json.loads(texts["frozen guest"])
 
     def test_stall(self):

@@ -106,6 +106,52 @@ BOOST_AUTO_TEST_CASE(halted_vcpus_are_frozen_a_thousand_times) {
   check_alive(*guest);
 }
 
+// By the clock that KVM keeps for it. Read by the host, which may be held up anywhere: only what is true however long that takes.
+BOOST_AUTO_TEST_CASE(a_long_pause_is_not_on_the_guests_clock_and_a_short_one_is) {
+  if (skip()) return;
+  const auto guest = started(2, TINY_COUNT);
+  const auto clock = [&] {
+    kvm_clock_data data{};
+    BOOST_REQUIRE(::ioctl(guest->vm().fd(), KVM_GET_CLOCK, &data) == 0);
+    return std::chrono::nanoseconds(data.clock);
+  };
+  BOOST_REQUIRE(freeze(*guest));
+  const auto before = clock();
+  auto host = Clock::now();
+  std::this_thread::sleep_for(10ms);
+  guest->vm().thaw();
+  const auto lived = Clock::now() - host;
+  const auto passed = clock() - before;
+  if (lived < kLongPause) BOOST_TEST(passed.count() >= lived.count());
+
+  host = Clock::now();
+  const auto stood = clock();
+  BOOST_REQUIRE(freeze(*guest));
+  std::this_thread::sleep_for(kLongPause + 200ms);
+  guest->vm().thaw();
+  const auto after = clock();
+  BOOST_TEST(after.count() >= stood.count());
+  BOOST_TEST((after - stood).count() <= (Clock::now() - host - kLongPause - 200ms).count());
+  check_alive(*guest);
+}
+
+// A vCPU that still ran has seen the time pass.
+BOOST_AUTO_TEST_CASE(a_pause_that_not_every_vcpu_came_to_is_on_the_guests_clock) {
+  if (skip()) return;
+  const auto guest = started(2, TINY_COUNT);
+  guest->close_latch();
+  guest->set_mode(1, TINY_LATCH);
+  BOOST_REQUIRE(guest->wait([&] { return guest->latched(); }));
+  kvm_clock_data before{}, after{};
+  BOOST_REQUIRE(::ioctl(guest->vm().fd(), KVM_GET_CLOCK, &before) == 0);
+  BOOST_TEST(!guest->vm().freeze(Clock::now() + kLongPause + 50ms));
+  guest->vm().thaw();
+  BOOST_REQUIRE(::ioctl(guest->vm().fd(), KVM_GET_CLOCK, &after) == 0);
+  BOOST_TEST(after.clock - before.clock >= static_cast<std::uint64_t>(std::chrono::nanoseconds(kLongPause + 50ms).count()));
+  guest->open_latch();
+  check_alive(*guest);
+}
+
 // The time limit may be over before anybody parks, and vCPUs may then park for a freeze that was given up.
 BOOST_AUTO_TEST_CASE(a_freeze_that_ran_out_of_time_is_thawed_and_the_next_one_works) {
   if (skip()) return;
