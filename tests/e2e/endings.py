@@ -91,7 +91,8 @@ class LyingInit(floe.Case):
         stream = b"".join(frame(number, word, payload) for number, (word, payload) in enumerate(told))
         frames.write_bytes(stream + frame(len(told), "WRES", ends_badly, broken=True) + frame(0, "HELO", hello(b"cut"))[:40])
         last = pathlib.Path(f"{frames}.last")
-        last.write_bytes(frame(len(told) + 1, "WOUT", b"what fills up the half of a frame before it\n" * 4) + frame(len(told) + 2, "WRES", ends_well))
+        filler = b"what fills up the half of a frame before it\n" * 4
+        last.write_bytes(frame(len(told) + 1, "WOUT", filler) + frame(len(told) + 2, "WRES", ends_well))
         script.write_text(LIAR.replace("FRAMES", str(frames)))
         script.chmod(0o755)
         added = [word for path in ("/bin/sh", "/bin/cat", "/bin/mkdir", "/bin/mount", "/bin/sleep", script, frames, last)
