@@ -49,11 +49,11 @@ int main(int count, char** arguments) {
   std::string snapshots;
   CLI::App app("How long floe stops a guest, and for what; a full run takes three minutes");
   add_options(app, settings);
-  app.add_option("--seconds", seconds, "how long rounds are repeated; 160, with --quick one of each")->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--seconds", seconds, "how long rounds are repeated; 130, with --quick one of each")->check(CLI::Range(0.0, 3600.0));
   app.add_option("--snapshots", snapshots, "OUT/snapshots of a floe run --keep-snapshots, for the rows about a real kernel's pages")
       ->check(CLI::ExistingDirectory);
   CLI11_PARSE(app, count, arguments);
-  if (seconds == 0 && !settings.quick) seconds = 160;
+  if (seconds == 0 && !settings.quick) seconds = 130;
   if (tiny::unavailable()) {
     fmt::print(stderr, "bench_freeze: skipped: {}\n", *tiny::unavailable());
     return kSkipped;

@@ -33,7 +33,7 @@ class Bench(ScriptTest):
         for name in ("cmake", "ninja"):
             self.write(f"bin/{name}", f'#!/bin/sh\necho "{name} $*" >>{self.dir}/calls\n', 0o755)
         self.write("bench/engine/CMakeLists.txt", "add_executable(bench_engine ${sources})\n")
-        self.write("bench/freeze/CMakeLists.txt", "if(x)\n  add_executable(bench_freeze main.cpp)\n")
+        self.write("bench/freeze/CMakeLists.txt", "if(x)\n  add_executable(bench_freeze main.cpp)\nadd_executable(bench_soak soak.cpp)\n")
         for path in ("release/bench/engine/bench_engine", "release-clang/bench/engine/bench_engine", "release/bench/freeze/bench_freeze"):
             self.write(f"build/{path}", BENCH, 0o755)
 
@@ -69,11 +69,14 @@ class Bench(ScriptTest):
         self.assertEqual(1, len(json.loads((self.dir / "mine/here.json").read_text())["runs"]))
 
     def test_scripts_of_a_bench_run_too(self):
-        self.write("bench/freeze/linux_guest", BENCH, 0o755)
-        self.write("bench/freeze/linux_guest.c", "no program")
-        self.assert_exit(0, self.bench("freeze"))
-        self.assertEqual(["bench_freeze", "linux_guest"], [run["bench"] for run in self.results()[0]["runs"]])
+        self.write("bench/freeze/linux", BENCH, 0o755)
+        self.write("bench/freeze/linux_sizes", BENCH, 0o755)
+        self.write("bench/freeze/linux_sizes.c", "no program")
+        self.assert_exit(0, self.bench("freeze", "--out", str(self.dir / "short.json")))
+        self.assertEqual(["bench_freeze", "linux"], [run["bench"] for run in json.loads((self.dir / "short.json").read_text())["runs"]])
         self.assertIn("cli/floe", self.calls())
+        self.assert_exit(0, self.bench("--long", "freeze"))
+        self.assertEqual(["bench_freeze", "linux", "linux_sizes"], [run["bench"] for run in self.results()[0]["runs"]])
 
     def test_a_failure_is_told_and_the_others_are_kept(self):
         self.write("bench_engine.exit", "70")
