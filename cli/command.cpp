@@ -1,9 +1,7 @@
 #include "cli/command.hpp"
-#include "cli/cli11.hpp"
 
 #include <algorithm>
 #include <cstring>
-#include <iostream>
 
 namespace floe::cli {
 namespace {
@@ -24,19 +22,6 @@ bool register_command(Command command) {
 
 const std::vector<Command>& commands() {
   return registry();
-}
-
-std::optional<Verdict> parse(CLI::App& app, std::vector<std::string> words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 wants them
-  try {
-    app.parse(words);
-  } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
-    return Verdict{};
-  } catch (const CLI::ParseError& error) {
-    return Verdict{Exit::kUsage, std::string(error.what()) + " (see " + app.get_name() + " --help)"};
-  }
-  return {};
 }
 
 }  // namespace floe::cli

@@ -1,15 +1,10 @@
 // A subcommand of floe: one file holding its flags, its help and what it does. It registers itself; main() finds it by name.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/exit.hpp"
-
-namespace CLI {
-class App;
-}
 
 namespace floe::cli {
 
@@ -21,9 +16,6 @@ struct Command {
 
 bool register_command(Command command);
 const std::vector<Command>& commands();  // by name
-
-// Parses the words by the app's flags. A verdict when the command ends here: help was printed, or the words are wrong.
-std::optional<Verdict> parse(CLI::App& app, std::vector<std::string> words);
 
 inline constexpr const char* kExitCodes =
     "Exit codes: 0 pass (also: the duration is over)  1 a check or COMMAND failed  2 usage, or a bad input  3 the scheduler failed\n"

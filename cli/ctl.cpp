@@ -3,9 +3,9 @@
 
 #include <boost/json.hpp>
 
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/control.hpp"
+#include "cli/flags.hpp"
 #include "cli/json.hpp"
 
 namespace floe::cli {
@@ -22,14 +22,13 @@ std::string text_of(const boost::json::object& object, const char* key) {
 Verdict ctl(std::vector<std::string> words) {
   std::string folder, verb, name;
   bool as_json = false;
-  CLI::App app(
-      "Asks a run that is under way. Its guest stands still for well under a millisecond; the report is written beside the others.",
-      "floe ctl");
-  app.add_option("RUNDIR", folder, "the run's folder")->required();
-  app.add_option("VERB", verb, "snapshot: take one now, and write its failure dump")->required()->check(CLI::IsMember({"snapshot"}));
-  app.add_option("NAME", name, "of the snapshot; the dump is RUNDIR/run.snapshot.NAME.json")->required();
-  app.add_flag("--json", as_json, "the answer as it comes");
-  if (const auto ended = parse(app, std::move(words))) return *ended;
+  Flags flags("Asks a run that is under way. Its guest stands still for well under a millisecond; the report is written beside the others.",
+              "floe ctl");
+  flags.add("RUNDIR", folder, "the run's folder").required();
+  flags.add("VERB", verb, "snapshot: take one now, and write its failure dump").required().one_of({"snapshot"});
+  flags.add("NAME", name, "of the snapshot; the dump is RUNDIR/run.snapshot.NAME.json").required();
+  flags.add("--json", as_json, "the answer as it comes");
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
   const auto answer = ask_run(folder, request_for_snapshot(name), kAnswerLimit);
   if (!answer) return {Exit::kUsage, answer.error().message};
   boost::system::error_code malformed;

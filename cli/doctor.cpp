@@ -5,8 +5,8 @@
 #include <boost/json.hpp>
 
 #include "base/file.hpp"
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
+#include "cli/flags.hpp"
 #include "cli/host.hpp"
 #include "cli/json.hpp"
 #include "cli/kernels.hpp"
@@ -154,10 +154,10 @@ void print_json(const std::vector<Check>& checks) {
 
 Verdict doctor(std::vector<std::string> words) {
   bool as_json = false;
-  CLI::App app("Tries what floe needs on this host, and tells the fix for what is missing. Exit code 71 when no guest can run here.",
-               "floe doctor");
-  app.add_flag("--json", as_json, "machine-readable");
-  if (const auto ended = parse(app, std::move(words))) return *ended;
+  Flags flags("Tries what floe needs on this host, and tells the fix for what is missing. Exit code 71 when no guest can run here.",
+              "floe doctor");
+  flags.add("--json", as_json, "machine-readable");
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
   const HostFacts host = examine_host();
   const std::vector<Check> checks = {
       check_host(host),         check_cpu(host),      check_kvm(host),     check_qemu(host),      check_ring(),  check_kernel(),

@@ -5,9 +5,9 @@
 
 #include "base/atomic_file.hpp"
 #include "base/file.hpp"
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/dump_map.hpp"
+#include "cli/flags.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
 #include "cli/report_of.hpp"
@@ -69,25 +69,25 @@ Verdict write_report(const MemorySource& source, const DumpOptions& options) {
 
 Verdict dump(std::vector<std::string> words) {
   DumpOptions options;
-  CLI::App app("Writes what a memory says of its kernel as a failure dump, or the memory itself as a core.", "floe dump");
-  auto* const memory = app.add_option("MEMORY", options.memory, "a kept snapshot, a run's folder (its newest snapshot), or an ELF core");
-  auto* const kcore = app.add_flag("--kcore", options.kcore, "the running kernel (/proc/kcore; takes root)");
-  app.add_option("--at", options.at, "of a run's folder the snapshot so long before the last, as in -12s")->excludes(kcore);
-  app.add_option(
-         "--format", options.format,
-         "json: the failure dump (the default); text: the same to read; core: a sparse ELF core with VMCOREINFO and registers, for drgn, "
-         "crash and floe")
-      ->check(CLI::IsMember({"json", "text", "core"}));
-  app.add_option("-o,--out", options.out, "the file to write; it appears when it is whole (json, text: stdout)");
-  app.add_option("--max-entries", options.report.max_entries, "of each list instead of its own limit; 0: all there are");
-  app.add_option("--deadline", options.deadline, "leave out what is not found by then (10s; 0: none)");
-  app.add_option(
-         "--scheduler", options.report.scheduler,
-         "the executable of the scheduler that ran there: pointers that its programs keep in integers are found by its instructions")
-      ->type_name("BIN");
-  app.add_option("--map", options.map, "instead: all elements of this BPF map (its name or id), as JSON, however many there are");
-  memory->excludes(kcore);
-  if (const auto ended = parse(app, std::move(words))) return *ended;
+  Flags flags("Writes what a memory says of its kernel as a failure dump, or the memory itself as a core.", "floe dump");
+  const Flag memory = flags.add("MEMORY", options.memory, "a kept snapshot, a run's folder (its newest snapshot), or an ELF core");
+  const Flag kcore = flags.add("--kcore", options.kcore, "the running kernel (/proc/kcore; takes root)");
+  flags.add("--at", options.at, "of a run's folder the snapshot so long before the last, as in -12s").excludes(kcore);
+  flags
+      .add("--format", options.format,
+           "json: the failure dump (the default); text: the same to read; core: a sparse ELF core with VMCOREINFO and registers, for drgn, "
+           "crash and floe")
+      .one_of({"json", "text", "core"});
+  flags.add("-o,--out", options.out, "the file to write; it appears when it is whole (json, text: stdout)");
+  flags.add("--max-entries", options.report.max_entries, "of each list instead of its own limit; 0: all there are");
+  flags.add("--deadline", options.deadline, "leave out what is not found by then (10s; 0: none)");
+  flags
+      .add("--scheduler", options.report.scheduler,
+           "the executable of the scheduler that ran there: pointers that its programs keep in integers are found by its instructions")
+      .value_name("BIN");
+  flags.add("--map", options.map, "instead: all elements of this BPF map (its name or id), as JSON, however many there are");
+  memory.excludes(kcore);
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
   if (options.memory.empty() && !options.kcore) return {Exit::kUsage, "MEMORY is required, or --kcore"};
   if (options.format == "core" && options.out.empty()) return {Exit::kUsage, "--format core takes --out FILE"};
   if (options.format == "core" && !options.report.scheduler.empty()) return {Exit::kUsage, "--format core takes no --scheduler"};

@@ -1,8 +1,8 @@
 // `floe get DUMP PATH`: one value of a failure dump.
 #include <fmt/format.h>
 
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
+#include "cli/flags.hpp"
 #include "cli/report_of.hpp"
 #include "freeze/dump/path.hpp"
 
@@ -12,11 +12,11 @@ namespace {
 Verdict get(std::vector<std::string> words) {
   std::string file, path;
   bool as_json = false;
-  CLI::App app("Prints one value of a failure dump.", "floe get");
-  app.add_option("DUMP", file, "the failure dump (run.failure-dump.json)")->required();
-  app.add_option("PATH", path, "dotted: scx_sched_state.exit_kind, dsq_states.0.nr, maps.my_sched.bss.value.counter")->required();
-  app.add_flag("--json", as_json, "as it stands in the dump");
-  if (const auto ended = parse(app, std::move(words))) return *ended;
+  Flags flags("Prints one value of a failure dump.", "floe get");
+  flags.add("DUMP", file, "the failure dump (run.failure-dump.json)").required();
+  flags.add("PATH", path, "dotted: scx_sched_state.exit_kind, dsq_states.0.nr, maps.my_sched.bss.value.counter").required();
+  flags.add("--json", as_json, "as it stands in the dump");
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
   const auto text = read_dump(file);
   if (!text) return {Exit::kUsage, text.error().message};
   const auto found = freeze::dump::find(*text, path);

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "base/file.hpp"
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/control.hpp"
+#include "cli/flags.hpp"
 #include "cli/guest_run.hpp"
 #include "cli/host.hpp"
 #include "cli/json.hpp"
@@ -294,17 +294,17 @@ Verdict run(std::vector<std::string> words) {
   RunOptions options;
   const auto split = split_words(words, options);
   if (!split) return {Exit::kUsage, split.error().message};
-  CLI::App app(
+  Flags flags(
       "Boots a kernel in floe's own KVM machine, keeps a snapshot a second of its whole memory, and leaves a folder that tells the run.",
       "floe run");
-  add_run_flags(app, options);
-  app.footer(
+  add_run_flags(flags, options);
+  flags.footer(
       std::string(
           "Words behind -- are a COMMAND to run in the guest; its program and that program's libraries are packed from this machine.\n"
           "Every flag has an environment twin: FLOE_RING_DEPTH=10 is --ring-depth 10.\n\n") +
       kExitCodes);
-  if (const auto ended = parse(app, std::move(words))) return *ended;
-  options.duration_given = app.get_option("--duration")->count() != 0;
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
+  options.duration_given = flags.given("--duration");
   if (!options.inside) options.progress = ::isatty(STDERR_FILENO) && !options.json && !options.quiet;
   auto plan = prepare(std::move(options));
   if (!plan) return plan.error();

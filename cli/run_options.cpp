@@ -1,5 +1,4 @@
 #include "cli/run_options.hpp"
-#include "cli/cli11.hpp"
 
 #include <fmt/core.h>
 
@@ -19,18 +18,19 @@ using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kMiB = 1 << 20;
 
-CLI::Option* add_duration(CLI::App& app, const std::string& flag, nanoseconds& value, const std::string& text) {
-  const auto parse = [&value](const std::string& given) {
+void add_duration(Flags& flags, const std::string& flag, nanoseconds& value, const std::string& text) {
+  const auto read = [&value](const std::string& given) -> Result<> {
     const auto parsed = parse_duration(given);
-    if (!parsed) throw CLI::ValidationError(parsed.error().message);
+    if (!parsed) return fail(parsed.error());
     value = *parsed;
+    return {};
   };
-  return app.add_option_function<std::string>(flag, parse, text)->type_name("TIME")->default_str(format_duration(value));
+  flags.add_read(flag, read, text).value_name("TIME").shows_default(format_duration(value));
 }
 
 // Numbers with an optional K, M or G (powers of 1024).
-CLI::Option* add_bytes(CLI::App& app, const std::string& flag, std::uint64_t& value, const std::string& text) {
-  const auto parse = [&value](const std::string& given) {
+void add_bytes(Flags& flags, const std::string& flag, std::uint64_t& value, const std::string& text) {
+  const auto read = [&value](const std::string& given) -> Result<> {
     char* end = nullptr;
     const double number = std::strtod(given.c_str(), &end);
     const std::string_view unit = end;
@@ -40,17 +40,11 @@ CLI::Option* add_bytes(CLI::App& app, const std::string& flag, std::uint64_t& va
                          : unit == "G" || unit == "GiB" ? 1073741824.0
                                                         : 0;
     if (end == given.c_str() || scale == 0 || number < 0 || !std::isfinite(number) || number * scale > 1e15)
-      throw CLI::ValidationError("'" + given + "' is no size: write bytes, or a number with K, M or G");
+      return fail("'" + given + "' is no size: write bytes, or a number with K, M or G");
     value = static_cast<std::uint64_t>(number * scale);
+    return {};
   };
-  return app.add_option_function<std::string>(flag, parse, text)->type_name("BYTES");
-}
-
-// FLOE_RING_DEPTH for --ring-depth.
-std::string environment_name(const CLI::Option& option) {
-  std::string name = "FLOE_" + option.get_name(false, false).substr(2);
-  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
+  flags.add_read(flag, read, text).value_name("BYTES");
 }
 
 constexpr std::string_view kFlags[] = {"--kernel",
@@ -96,67 +90,77 @@ std::uint64_t RunOptions::effective_ring_bytes() const {
   return ring_bytes ? ring_bytes : std::max<std::uint64_t>(256 * kMiB, memory_bytes() / 2);
 }
 
-void add_run_flags(CLI::App& app, RunOptions& options) {
-  app.add_option("SCENARIO", options.scenario, "a JSON file of what shall happen in the guest, step by step (docs/scenario.md)");
-  app.add_option("--kernel", options.kernel,
-                 "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
-      ->type_name("FILE");
-  app.add_option("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")
-      ->type_name("FILE");
-  app.add_option("--append", options.append, "more words for the kernel command line")->type_name("ARGS");
-  app.add_option("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")
-      ->type_name("PATH")
-      ->expected(1)
-      ->take_all();
-  app.add_option("--scheduler",
-                 "a sched_ext scheduler and its arguments, up to the next flag of floe (FLOE_SCHEDULER: words split at blanks)")
-      ->type_name("BIN [ARGS...]");
-  app.add_option("--cpus", options.cpus, "vCPUs")->capture_default_str();
-  app.add_option("--memory", options.memory_mib, "guest RAM in MiB")->type_name("MiB")->capture_default_str();
-  add_duration(app, "--duration", options.duration, "how long to run, counted from the guest's hello");
-  add_duration(app, "--boot-timeout", options.boot_timeout, "how long to wait for that hello");
-  app.add_option("--snapshot-hz", options.snapshot_hz, "snapshots a second, 0 for none")->type_name("HZ")->capture_default_str();
-  app.add_option("--latch", options.latch,
-                 "a 32-bit variable of a BPF program (map probe_bp.bss, variable error) that tells of the scheduler's failure when it is "
-                 "AT_LEAST (1): a snapshot at once, the failure dump, and the run's end")
-      ->type_name("MAP:VARIABLE[:AT_LEAST]");
-  app.add_option("--periodic", options.periodic,
-                 "reports of this many snapshots, run.snapshot.periodic_000.json and on, spread over --duration")
-      ->type_name("N")
-      ->capture_default_str();
-  app.add_option("--ring-depth", options.ring_depth, "snapshots kept in memory")->capture_default_str();
-  add_bytes(app, "--ring-bytes", options.ring_bytes, "bound of the ring's memory (default: half the guest's, at least 256M)");
-  app.add_flag("--keep-snapshots", options.keep_snapshots, "write the ring to OUT/snapshots also when the run passes");
-  add_duration(app, "--dump-deadline", options.dump_deadline,
+void add_run_flags(Flags& flags, RunOptions& options) {
+  flags.add("SCENARIO", options.scenario, "a JSON file of what shall happen in the guest, step by step (docs/scenario.md)");
+  flags
+      .add("--kernel", options.kernel,
+           "bzImage, or ELF vmlinux with a PVH note (default: FLOE_KERNEL, the newest in FLOE_KERNEL_CACHE, the fetched one)")
+      .value_name("FILE");
+  flags.add("--initrd", options.initrd, "initramfs to start from; floe's own init and the programs below are put over it")
+      .value_name("FILE");
+  flags.add("--append", options.append, "more words for the kernel command line").value_name("ARGS");
+  flags.add("--add", options.add, "put a file or a folder into the guest, at the same path; may be repeated")
+      .value_name("PATH")
+      .repeatable();
+  flags
+      .add_told("--scheduler",
+                "a sched_ext scheduler and its arguments, up to the next flag of floe (FLOE_SCHEDULER: words split at blanks)")
+      .value_name("BIN [ARGS...]");
+  flags.add("--cpus", options.cpus, "vCPUs").shows_default();
+  flags.add("--memory", options.memory_mib, "guest RAM in MiB").value_name("MiB").shows_default();
+  add_duration(flags, "--duration", options.duration, "how long to run, counted from the guest's hello");
+  add_duration(flags, "--boot-timeout", options.boot_timeout, "how long to wait for that hello");
+  flags.add("--snapshot-hz", options.snapshot_hz, "snapshots a second, 0 for none").value_name("HZ").shows_default();
+  flags
+      .add("--latch", options.latch,
+           "a 32-bit variable of a BPF program (map probe_bp.bss, variable error) that tells of the scheduler's failure when it is "
+           "AT_LEAST (1): a snapshot at once, the failure dump, and the run's end")
+      .value_name("MAP:VARIABLE[:AT_LEAST]");
+  flags.add("--periodic", options.periodic, "reports of this many snapshots, run.snapshot.periodic_000.json and on, spread over --duration")
+      .value_name("N")
+      .shows_default();
+  flags.add("--ring-depth", options.ring_depth, "snapshots kept in memory").shows_default();
+  add_bytes(flags, "--ring-bytes", options.ring_bytes, "bound of the ring's memory (default: half the guest's, at least 256M)");
+  flags.add("--keep-snapshots", options.keep_snapshots, "write the ring to OUT/snapshots also when the run passes");
+  add_duration(flags, "--dump-deadline", options.dump_deadline,
                "how long reading one snapshot, or making the failure dump of one, may take; 0: no limit");
-  app.add_option("--out", options.out, "the run's folder; must not exist or be empty (default: run/DATE-TIME)")->type_name("DIR");
-  app.add_option_function<std::string>(
-         "--host",
-         [&options](const std::string& mode) {
-           options.host = mode == "kvm" ? HostMode::kKvm : mode == "tcg" ? HostMode::kTcg : HostMode::kAuto;
-         },
-         "kvm: this machine's /dev/kvm; tcg: inside a QEMU machine with an emulated CPU; auto: kvm when it works")
-      ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
-      ->default_str("auto");
-  add_duration(app, "--outer-silence", options.outer_silence,
+  flags.add("--out", options.out, "the run's folder; must not exist or be empty (default: run/DATE-TIME)").value_name("DIR");
+  const auto read_mode = [&options](const std::string& mode) -> Result<> {
+    options.host = mode == "kvm" ? HostMode::kKvm : mode == "tcg" ? HostMode::kTcg : HostMode::kAuto;
+    return {};
+  };
+  flags
+      .add_read("--host", read_mode,
+                "kvm: this machine's /dev/kvm; tcg: inside a QEMU machine with an emulated CPU; auto: kvm when it works")
+      .one_of({"auto", "kvm", "tcg"})
+      .shows_default("auto");
+  add_duration(flags, "--outer-silence", options.outer_silence,
                "with --host tcg: the run ends (8) when the emulated machine says nothing at all for so long; 0: no limit");
-  app.add_flag("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
-  app.add_flag("-q,--quiet", options.quiet, "no progress");
-  for (CLI::Option* option : app.get_options())
-    if (option->get_name() != "--help" && option->get_name() != "--scheduler" && !option->get_positional())
-      option->envname(environment_name(*option));
+  flags.add("--json", options.json, "print the manifest on stdout; COMMAND's output goes to OUT/workload.log only");
+  flags.add("-q,--quiet", options.quiet, "no progress");
+  flags.add_environment("--scheduler");
 
   const auto inside = [&options]() -> InsideOptions& {
     if (!options.inside) options.inside = InsideOptions();
     return *options.inside;
   };
-  app.add_option_function<std::string>("--inside-initrd", [inside](const std::string& path) { inside().initrd = path; })->group("");
-  app.add_option_function<std::string>("--inside-kernel", [inside](const std::string& path) { inside().kernel = path; })->group("");
-  app.add_option_function<std::string>("--inside-scheduler", [inside](const std::string& path) { inside().scheduler = path; })->group("");
-  app.add_option_function<std::string>("--inside-scenario", [inside](const std::string& path) { inside().scenario = path; })->group("");
-  app.add_option("--test-deaf-port", options.deaf_port)->check(CLI::Range(0u, 0xffffu))->group("");
-  app.add_flag("--inside-progress", options.progress)->group("");
-  app.add_option_function<unsigned>("--inside-retries", [inside](unsigned n) { inside().retries = n; })->group("");
+  const auto into = [inside](std::string InsideOptions::* member) {
+    return [inside, member](const std::string& path) -> Result<> {
+      inside().*member = path;
+      return {};
+    };
+  };
+  const auto read_retries = [inside](const std::string& number) -> Result<> {
+    inside().retries = static_cast<unsigned>(std::strtoul(number.c_str(), nullptr, 10));
+    return {};
+  };
+  flags.add_read("--inside-initrd", into(&InsideOptions::initrd)).hidden();
+  flags.add_read("--inside-kernel", into(&InsideOptions::kernel)).hidden();
+  flags.add_read("--inside-scheduler", into(&InsideOptions::scheduler)).hidden();
+  flags.add_read("--inside-scenario", into(&InsideOptions::scenario)).hidden();
+  flags.add_read("--inside-retries", read_retries).hidden();
+  flags.add("--inside-progress", options.progress).hidden();
+  flags.add("--test-deaf-port", options.deaf_port).between(0, 0xffff).hidden();
 }
 
 Result<> split_words(std::vector<std::string>& args, RunOptions& options) {

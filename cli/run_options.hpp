@@ -9,10 +9,7 @@
 
 #include "base/duration.hpp"
 #include "base/result.hpp"
-
-namespace CLI {
-class App;
-}
+#include "cli/flags.hpp"
 
 namespace floe::cli {
 
@@ -62,8 +59,8 @@ struct RunOptions {
   std::optional<InsideOptions> inside;
 };
 
-// Adds the flags of `run` to `app`; parsing fills `options`.
-void add_run_flags(CLI::App& app, RunOptions& options);
+// Adds the flags of `run`; parsing fills `options`.
+void add_run_flags(Flags& flags, RunOptions& options);
 
 // `--scheduler BIN [ARGS...]` ends at the next flag of `run` or at `--`; everything behind `--` is COMMAND. Cuts both out of `args`
 // (the words after `floe run`), which a flag parser can then take.

@@ -3,8 +3,8 @@
 
 #include <boost/json.hpp>
 
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
+#include "cli/flags.hpp"
 #include "cli/json.hpp"
 #include "cli/memory_source.hpp"
 #include "cli/report_of.hpp"
@@ -135,17 +135,18 @@ Verdict show(std::vector<std::string> words) {
   bool as_json = false;
   ShowOptions sections;
   ReportView view;
-  CLI::App app("Prints a failure dump, or what a memory says of its kernel: release, vCPUs, tasks; or its log, its stacks, a map, a task.",
-               "floe show");
-  app.add_option("MEMORY", path,
-                 "a failure dump, a kept snapshot (its page file must be beside it), a run's folder (its newest snapshot), or an ELF core")
-      ->required();
-  app.add_flag("--log", sections.log, "the kernel's log, as dmesg prints it");
-  auto* const stacks = app.add_flag("--stacks", sections.stacks, "the kernel stacks of tasks");
-  app.add_option("--map", view.map, "this BPF map with all in it")->option_text("NAME")->excludes(stacks);
-  app.add_option("--task", sections.task, "all that is known of this process or thread; with --stacks its stack")->option_text("PID");
-  app.add_flag("--json", as_json, "machine-readable");
-  if (const auto ended = parse(app, std::move(words))) return *ended;
+  Flags flags("Prints a failure dump, or what a memory says of its kernel: release, vCPUs, tasks; or its log, its stacks, a map, a task.",
+              "floe show");
+  flags
+      .add("MEMORY", path,
+           "a failure dump, a kept snapshot (its page file must be beside it), a run's folder (its newest snapshot), or an ELF core")
+      .required();
+  flags.add("--log", sections.log, "the kernel's log, as dmesg prints it");
+  const Flag stacks = flags.add("--stacks", sections.stacks, "the kernel stacks of tasks");
+  flags.add("--map", view.map, "this BPF map with all in it").value_text("NAME").excludes(stacks);
+  flags.add("--task", sections.task, "all that is known of this process or thread; with --stacks its stack").value_text("PID");
+  flags.add("--json", as_json, "machine-readable");
+  if (const auto ended = flags.parse(std::move(words))) return *ended;
   view.json = as_json;
   if (!sections.stacks) view.task = sections.task;
   if (looks_like_dump(path)) return show_dump(path, view);

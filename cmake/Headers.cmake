@@ -1,11 +1,15 @@
 # With FLOE_PCH=ON headers from outside that most sources include are compiled once per build instead of once per source.
 #
-# A source includes what it uses all the same: the other builds, and scripts/tidy --headers, compile without. It saves 10 to 30 % of
-# a file's CPU time where nothing is cached yet.
+# A build that starts from nothing takes a third less CPU time with it, by either compiler, so the scripts switch it on. It is off
+# otherwise, for ccache cannot share the result among checkouts. A source includes what it uses all the same: release-clang, and
+# scripts/tidy --headers, compile without.
 
 option(FLOE_PCH "Compile the headers of the standard library, fmt and Boost.Test once per build" OFF)
 if(FLOE_PCH)  # g++ 12 knows less of what stands in a system header then
   target_compile_options(floe_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread>)
+  if(CMAKE_CXX_COMPILER_LAUNCHER STREQUAL "ccache")  # it caches no source that uses such a header unless it is told that it may
+    set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros ccache)
+  endif()
 endif()
 
 # floe_precompile(NAME HEADER [options...]): a compiled header for targets that have the options of floe_flags and these, and no other.

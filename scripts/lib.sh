@@ -41,8 +41,13 @@ use_kernels() {
   export FLOE_KERNEL_CACHE
 }
 
-# configure PRESET / build PRESET [TARGET...]: as CMakePresets.json has it. Warnings and errors are shown, progress is not.
-configure() { (cd "$floe_root" && cmake --preset "$1" --log-level=WARNING); }
+# configure PRESET / build PRESET [TARGET...]: as CMakePresets.json has it, with headers compiled once (cmake/Headers.cmake) but for
+# release-clang, which shows that each source includes what it uses. Warnings and errors are shown, progress is not.
+configure() {
+  local once=ON
+  if [[ $1 == release-clang ]]; then once=OFF; fi
+  (cd "$floe_root" && cmake --preset "$1" -DFLOE_PCH=$once --log-level=WARNING)
+}
 build() {
   local preset=$1
   shift

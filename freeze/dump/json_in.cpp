@@ -27,6 +27,9 @@ int digit(char c) {
 }
 
 // Reads into records, member by member. The first thing that is wrong ends it; error() then says where it stood and what it was.
+//
+// There are hundreds of members of some sixty types: what is done for each of them stands in functions of their own, for the compiler's
+// sake, above all a compiler's that adds checks.
 class In {
  public:
   bool get(dom::element json, bool& value) { return json.get(value) == simdjson::SUCCESS || wrong("is not true or false"); }
@@ -127,9 +130,9 @@ class In {
   // Where the reader is, while it is there.
   class Place {
    public:
-    Place(In& in, const char* key) : in_(in) { in_.places_.push_back({key, 0}); }
-    Place(In& in, std::size_t index) : in_(in) { in_.places_.push_back({nullptr, index}); }
-    ~Place() { in_.places_.pop_back(); }
+    [[gnu::noinline]] Place(In& in, const char* key) : in_(in) { in_.places_.push_back({key, 0}); }
+    [[gnu::noinline]] Place(In& in, std::size_t index) : in_(in) { in_.places_.push_back({nullptr, index}); }
+    [[gnu::noinline]] ~Place() { in_.places_.pop_back(); }
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
 
@@ -168,10 +171,16 @@ class In {
   }
   template <class Record, class T>
   bool get_field(dom::object object, Record& record, const schema::Field<Record, T>& field) {
-    const Place place(*this, field.key);
+    return get_member(object, field.key, field.rule, record.*field.member);
+  }
+  template <class T>
+  [[gnu::noinline]] bool get_member(const dom::object& object, const char* key, schema::Rule rule, T& member) {
+    const Place place(*this, key);
     dom::element json;
-    if (object[field.key].get(json) != simdjson::SUCCESS) return field.rule != schema::Rule::kAlways || wrong("is missing");
-    return get(json, record.*field.member);
+    return find(object, key, json) ? get(json, member) : rule != schema::Rule::kAlways || wrong("is missing");
+  }
+  [[gnu::noinline]] static bool find(const dom::object& object, const char* key, dom::element& json) {
+    return object[key].get(json) == simdjson::SUCCESS;
   }
   bool get_field(dom::object object, walkers::bpf::ArenaPage& page, const schema::Numbers& field) {
     const Place place(*this, field.key);

@@ -1,5 +1,4 @@
 #include "cli/run_options.hpp"
-#include "cli/cli11.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <chrono>
@@ -14,9 +13,9 @@ namespace {
 RunOptions parsed(std::vector<std::string> words) {
   RunOptions options;
   BOOST_REQUIRE(split_words(words, options).has_value());
-  CLI::App app("", "floe run");
-  add_run_flags(app, options);
-  BOOST_REQUIRE(!parse(app, std::move(words)).has_value());
+  Flags flags("", "floe run");
+  add_run_flags(flags, options);
+  BOOST_REQUIRE(!flags.parse(std::move(words)).has_value());
   return options;
 }
 

@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "base/file.hpp"
-#include "cli/cli11.hpp"
 #include "cli/command.hpp"
 #include "cli/link.hpp"
 #include "cli/outer.hpp"
@@ -40,9 +39,9 @@ cli::RunOptions parse_options(std::vector<std::string> words) {
   cli::RunOptions options;
   const auto split = cli::split_words(words, options);
   if (!split) throw std::runtime_error(split.error().message);
-  CLI::App app("one_instant");
-  cli::add_run_flags(app, options);
-  if (cli::parse(app, std::move(words)) || !options.inside) throw std::runtime_error("one_instant: run it with --host tcg");
+  cli::Flags flags("", "one_instant");
+  cli::add_run_flags(flags, options);
+  if (flags.parse(std::move(words)) || !options.inside) throw std::runtime_error("one_instant: run it with --host tcg");
   return options;
 }
 
