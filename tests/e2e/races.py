@@ -75,7 +75,7 @@ class Asker(threading.Thread):
 class Races(floe.Case):
     def test_captures_race_with_ticks_and_a_stall(self):
         machine = ("--kernel", floe.kernel("7."), "--cpus", 1, "--memory", 512, "--duration", f"{120 + 10 * TURNS}s")
-        scheduler = ("--scheduler", floe.SCHED, "stall", "--timeout-ms", 4000)
+        scheduler = ("--scheduler", floe.SCHED, "stall", "--timeout-ms", 8000)  # its watchdog is to come to its turn meanwhile
         process = self.start(*machine, "--add", floe.WORKERS, *scheduler, "--", "/bin/sh", "-c", LOAD)
         workload = self.folder / "workload.log"
         self.wait_for(lambda: workload.exists() and "asks g1" in workload.read_text(), 240, "the guest's first question")
