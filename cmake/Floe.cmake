@@ -69,7 +69,7 @@ endfunction()
 # folders below it that are named, as one Boost.Test program, one ctest entry per file. A file's tests stand in a suite named after it.
 #
 # The tests' own code, checks mostly, is not optimised: half the time to compile it. Coroutines are: they hand over to each other by tail
-# calls, which clang makes for a few of them (SOME_COROUTINES: the files that have some are looked up) all the same.
+# calls. SOME_COROUTINES: the files that have some, themselves or from a header of the tests, are looked up.
 function(floe_tests module)
   cmake_parse_arguments(arg "COROUTINES;SOME_COROUTINES" "" "FOLDERS" ${ARGN})
   floe_sources(sources ${arg_FOLDERS})
@@ -78,10 +78,10 @@ function(floe_tests module)
   endif()
   set(plain ${sources})
   set(libraries floe_test_main floe_flags ${arg_UNPARSED_ARGUMENTS})
-  if(arg_SOME_COROUTINES AND NOT FLOE_SANITIZE)
+  if(arg_SOME_COROUTINES)
     set(coroutines)
     foreach(source ${sources})
-      file(STRINGS ${source} found REGEX "co_(await|return|yield)" LIMIT_COUNT 1)
+      file(STRINGS ${source} found REGEX "co_(await|return|yield)|/(recorder|tlv_receiver|live_run)\\.hpp" LIMIT_COUNT 1)
       if(found)
         list(APPEND coroutines ${source})
       endif()
