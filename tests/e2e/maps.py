@@ -340,8 +340,12 @@ class Maps(floe.Case):
         expected = [(n, seeded.mix(SEED, seeded.CELLS, n, 0), seeded.mix(SEED, seeded.CELLS, n, 1) & 0xFFFFFFFF) for n in kept]
         self.assertEqual(cells, expected)
         stored = next(m for m in dump["maps"] if m["name"] == "floe_task_data")["entries"]
-        stamps = sorted(int.from_bytes(raw(e["value_hex"])[24:], "little") for e in stored)
-        self.assertEqual(sorted(task["stamp"] for task in slots["scx_task_allocator"]), stamps)
+        stamps = {int.from_bytes(raw(e["value_hex"])[24:], "little") for e in stored}
+        allocated = [task["stamp"] for task in slots["scx_task_allocator"]]
+        self.assertEqual(len(set(allocated)), len(allocated))
+        self.assertLessEqual(set(allocated), stamps)
+        # A task that has ended gives its slot back at once; the kernel keeps its storage until the task itself is freed.
+        self.assertLessEqual(len(stamps) - len(allocated), 2)
 
     def check_task_storage(self, run, snapshot, dump):
         """bpftool shows no task storage; the scheduler's own side looks it up by pidfd, before the snapshot and after."""
