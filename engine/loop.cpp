@@ -32,8 +32,7 @@ constexpr std::uintptr_t kAliasing = 4096;
 // Passes that go to sleep with their submission, after one whose submission completed nothing.
 constexpr unsigned kPassesInDoubt = 64;
 
-constinit thread_local loop* tls_running = nullptr;  // between the start and the end of run()
-constinit thread_local loop* tls_latest = nullptr;   // created or run here last
+constinit thread_local loop* tls_latest = nullptr;  // created or run here last
 
 nanos read_clock(clockid_t which) {
   timespec now{};
@@ -47,6 +46,20 @@ void print_stall(const stall& seen) {
 }
 
 }  // namespace
+
+constinit thread_local loop* loop::running_here_ = nullptr;
+
+// While tasks may be resumed. A loop may run inside of a task of another one.
+class loop::running {
+ public:
+  explicit running(loop& self) : outer_(std::exchange(running_here_, &self)) {}
+  ~running() { running_here_ = outer_; }
+  running(const running&) = delete;
+  running& operator=(const running&) = delete;
+
+ private:
+  loop* outer_;
+};
 
 loop::loop(loop_options options) : ring_(std::make_unique<detail::ring>()), options_(std::move(options)), root_(*this) {
   if (!options_.on_stall) options_.on_stall = print_stall;
@@ -80,13 +93,9 @@ loop::~loop() {
 }
 
 loop& loop::current() {
-  loop* const here = tls_running != nullptr ? tls_running : tls_latest;
+  loop* const here = running_here_ != nullptr ? running_here_ : tls_latest;
   if (here == nullptr) detail::broken("no engine loop on this thread");
   return *here;
-}
-
-loop* loop::running_here() {
-  return tls_running;
 }
 
 nanos loop::now_nanos() const {
@@ -156,8 +165,8 @@ std::size_t loop::stack_gap() const {
 
 void loop::drive(const bool& done) {
   asm volatile("" : : "r"(alloca(stack_gap())) : "memory");  // nothing is kept there
+  const running here(*this);
   running_ = true;
-  tls_running = this;
   last_look_ = coarse_now();
   while (!done) {
     ++counters_.passes;
@@ -173,7 +182,6 @@ void loop::drive(const bool& done) {
   }
   current_context_ = nullptr;
   running_ = false;
-  tls_running = nullptr;
 }
 
 void loop::fire_timers() {
@@ -541,6 +549,7 @@ void loop::add_timer(detail::timer_node& timer, nanos at) {
 // The kernel may still write into the buffers of streams that were given up. Wait for their last completions.
 void loop::drain_orphans() {
   if (!bound_ || streams_.empty()) return;
+  const running here(*this);
   for (int round = 0; round < 1000 && !streams_.empty(); ++round) {
     const nanos until = saturating_add(read_clock(CLOCK_MONOTONIC), 10'000'000);
     enter(true, until);

@@ -105,7 +105,7 @@ class loop {
 
   // The loop that runs on this thread, else the last one created here. Ends the program where there is none.
   static loop& current();
-  static loop* running_here();  // null outside of run()
+  static loop* running_here() { return running_here_; }  // null outside of run()
 
   time_point now() const { return from_nanos(now_nanos()); }
   nanos now_nanos() const;
@@ -123,6 +123,10 @@ class loop {
   std::uint64_t suspensions() const { return suspensions_; }  // since inject()
 
   // --- for the engine's own awaiters -------------------------------------------------------------------------------------------
+  // Whose task is running. The same as the owner of the task's context, but not read from the task's frame: a CPU holds loads back while
+  // the address of an older store is unknown, and what start() stores lies behind the loop's address. With a frame, a context and its owner
+  // to read first, an operation costs 5 ns (7 %) more wherever the CPU has come to expect such a conflict.
+  static loop& of_running_task() { return *running_here_; }
   context& current_context() { return current_context_ != nullptr ? *current_context_ : root_; }
   const char* intern(task_name name) { return name.is_literal() ? name.text().data() : keep_name(name.text()); }
   void set_current(context& ctx) { current_context_ = &ctx; }
@@ -188,6 +192,8 @@ class loop {
     unsigned flags;
   };
 
+  class running;
+
   explicit loop(loop_options options);
   Result<> open();
   void start_root(detail::promise_base& main, task_name name, main_ending& end);
@@ -222,6 +228,8 @@ class loop {
   unsigned first_portion() const;
   unsigned next_portion(unsigned resumed, nanos& began);
   void count_full_pass();
+
+  static constinit thread_local loop* running_here_;
 
   // What every operation and every resume touches comes first and together: see stack_gap().
   detail::submission_queue submissions_;

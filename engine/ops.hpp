@@ -65,7 +65,7 @@ class operation {
   template <class What>
   bool start(promise_base& task, const What& what) {
     context& ctx = *task.ctx;
-    loop& owner = ctx.owner();
+    loop& owner = loop::of_running_task();
     if (ctx.stop_requested() || owner.entry_needs_care()) [[unlikely]]
       return start_with_care(task, what.to_request());
     result_ = kInFlight;

@@ -57,7 +57,7 @@ class yielder {
   template <class P>
   void await_suspend(std::coroutine_handle<P> task) {
     promise_base& waiting = task.promise();
-    loop& owner = waiting.ctx->owner();
+    loop& owner = loop::of_running_task();
     if (owner.faults_armed()) [[unlikely]]
       return start_with_faults(waiting);
     owner.queue(waiting);

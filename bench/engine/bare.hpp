@@ -18,6 +18,7 @@ class BarePool {
     return std::exchange(free_, free_->next);
   }
   static void give(void* frame) { free_ = ::new (frame) Free{free_}; }
+  static bool has_free() { return free_ != nullptr; }
   static void trim() {
     while (free_ != nullptr) std::free(take());
   }
@@ -43,7 +44,8 @@ class BareTask {
       void await_resume() noexcept {}
     };
     Final final_suspend() noexcept { return {}; }
-    void unhandled_exception() { std::abort(); }
+    // A way out of a loop around co_await. Without one, clang lays the frame of what is awaited into its parent's, and nothing is pooled.
+    void unhandled_exception() { throw; }
     void return_value(std::uint64_t number) { value = number; }
 
     std::coroutine_handle<> continuation = std::noop_coroutine();

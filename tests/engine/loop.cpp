@@ -24,6 +24,11 @@ task<void> nothing() {
   co_return ok;
 }
 
+task<void> yield_once() {
+  co_await yield();
+  co_return ok;
+}
+
 task<int> add() {
   const auto first = co_await answer();
   const auto second = co_await answer();
@@ -126,6 +131,17 @@ task<void> hear_once(poll_stream& events) {
   co_return ok;
 }
 
+task<std::size_t> after_another_loop(int from, int to) {
+  const auto other = make_loop();
+  const auto sum = other->run(add());
+  BOOST_REQUIRE(sum.has_value());
+  const auto turn = co_await yield_once();
+  BOOST_CHECK(turn.has_value());
+  const auto moved = co_await through_pipe(from, to);
+  if (!moved) co_return moved.failure();
+  co_return *moved;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(loop)
@@ -204,6 +220,16 @@ BOOST_AUTO_TEST_CASE(moves_bytes) {
   auto moved = on->run(through_pipe(from.get(), to.get()));
   BOOST_REQUIRE(moved.has_value());
   BOOST_TEST(*moved == 16U);
+}
+
+BOOST_AUTO_TEST_CASE(runs_inside_of_a_task_of_another_loop) {
+  const auto on = make_loop();
+  const auto [from, to] = make_pipe();
+  auto moved = on->run(after_another_loop(from.get(), to.get()));
+  BOOST_REQUIRE(moved.has_value());
+  BOOST_TEST(*moved == 16U);
+  BOOST_TEST(on->counters().operations == 2U);
+  BOOST_TEST(engine::loop::running_here() == nullptr);
 }
 
 BOOST_AUTO_TEST_CASE(manual_time_jumps) {

@@ -58,7 +58,10 @@ BareTask waves_of(Join& all, std::uint64_t waves, std::uint64_t wave) {
 }  // namespace
 
 std::uint64_t bare_sum(std::uint64_t count) {
-  return sum(count).run();
+  BarePool::trim();
+  const std::uint64_t all = sum(count).run();
+  require(BarePool::has_free(), "bare: the compiler has made the pooled frames part of others");
+  return all;
 }
 
 std::uint64_t bare_batches(std::uint64_t batches, bool await) {
