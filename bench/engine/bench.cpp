@@ -13,6 +13,9 @@
 namespace floe::bench {
 namespace {
 
+constexpr const char* kAllocations = "allocations/op";
+constexpr const char* kPoolMisses = "pool misses/op";
+
 double read_clock(clockid_t which) {
   timespec now{};
   clock_gettime(which, &now);
@@ -54,7 +57,7 @@ struct Collected {
   }
   Figures result() const {
     Figures all;
-    if (allocations_are_counted()) all = {{"allocations/op", allocations}, {"pool misses/op", pool_misses}};
+    if (allocations_are_counted()) all = {{kAllocations, allocations}, {kPoolMisses, pool_misses}};
     for (const auto& [name, values] : figures) all.emplace_back(name, spread(values).median);
     return all;
   }
@@ -131,7 +134,10 @@ void race(Row& row, const std::vector<Lane>& lanes, unsigned rounds) {
 }
 
 Promise allocates_nothing(const Row& row) {
-  return figure_at_most(row, "floe", "allocations/op", 0);
+  return figure_at_most(row, "floe", kAllocations, 0);
+}
+bool is_of_what_should_not_be(const std::string& figure) {
+  return figure == kAllocations || figure == kPoolMisses;
 }
 
 std::unique_ptr<engine::loop> make_loop(engine::loop_options options) {

@@ -53,16 +53,25 @@ Sample charge(engine::loop& on, std::uint64_t operations, Body body);
 // Fills the row: every lane once to warm up, then in turns, each round beginning with another lane.
 void race(Row& row, const std::vector<Lane>& lanes, unsigned rounds);
 
+struct Bench;
+// The same in several processes, a share of the rounds in each (--processes). Where a process finds its code, stack and pages, and what ran
+// before, is worth several per cent of a row of a few ns, in each of its rounds: the median of one process says little.
+void race_in_processes(const Bench& bench, Row& row, const std::vector<Lane>& lanes, unsigned usual_rounds);
+
 // "floe: allocations/op at most 0", of the worst round: for rows whose work repeats itself.
 Promise allocates_nothing(const Row& row);
+bool is_of_what_should_not_be(const std::string& figure);
 
 std::unique_ptr<engine::loop> make_loop(engine::loop_options options = {});
 
 struct Bench {
   Settings settings;
+  unsigned asked_processes = 0;  // 0: as many as it takes
+  std::string only_row;          // exactly this one; empty: what `settings` says
   Report report;
 
-  bool wants(const Row& row) const { return settings.wants(row.name); }
+  bool wants(const Row& row) const { return settings.wants(row.name) && (only_row.empty() || row.name == only_row); }
+  unsigned processes() const { return asked_processes != 0 ? asked_processes : settings.quick ? 1 : 5; }
   unsigned rounds(unsigned usual = 11) const { return settings.rounds != 0 ? settings.rounds : settings.quick ? 2 : usual; }
   std::uint64_t scaled(std::uint64_t work) const { return settings.quick ? (work + 9) / 10 : work; }
   void add(Row row) { report.rows.push_back(std::move(row)); }

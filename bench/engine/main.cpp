@@ -17,6 +17,9 @@ int main(int count, char** arguments) {
   Bench bench;
   CLI::App app("floe's engine beside its rivals; a full run takes some four minutes");
   add_options(app, bench.settings);
+  app.add_option("--processes", bench.asked_processes, "processes that share the rounds of a row of CPU work (5; with --quick 1)")
+      ->check(CLI::Range(1, 100));
+  app.add_option("--row", bench.only_row, "the row of exactly this name");
   CLI11_PARSE(app, count, arguments);
   pin_to_engine_core();
   bench.report.bench = "engine";

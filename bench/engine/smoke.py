@@ -67,6 +67,10 @@ with tempfile.TemporaryDirectory(prefix="floe-bench-") as folder:
         same = run(bench, "--quick", "--only", "nop, depth 32", "--compare", out)
         check(same.returncode == 0 and "nop, depth 32" in same.stdout and " -> " in same.stdout, f"--compare: {same.stdout}{same.stderr}")
         check("only in the old run" not in same.stdout, "--compare: rows that --only leaves out")
+        shared = run(bench, "--quick", "--json", "--only", "nop, depth 1", "--processes", 3, "--rounds", 4)
+        check(shared.returncode == 0, f"--processes: {shared.returncode} {shared.stderr}")
+        for one in json.loads(shared.stdout)["rows"][0]["contenders"] if not wrong else []:
+            check(len(one["rounds"]) == 6 and one["figures"]["allocations/op"] == 0, f"--processes: {one}")  # 2 rounds in each of 3
         garbage.write_text('{"rows": 3}')
         bad = run(bench, "--quick", "--only", "nop, depth 32", "--compare", garbage)
         check(bad.returncode == 2 and str(garbage) in bad.stderr, f"--compare of garbage: {bad.returncode} {bad.stderr}")

@@ -68,6 +68,9 @@ Contender read_contender(const json::object& from) {
     one.absent = json::value_to<std::string>(*reason);
   } else {
     one.rounds = json::value_to<std::vector<double>>(from.at("rounds"));
+    if (const auto* figures = from.if_contains("figures")) {
+      for (const auto& [name, value] : figures->as_object()) one.figures.emplace_back(name, value.to_number<double>());
+    }
   }
   return one;
 }

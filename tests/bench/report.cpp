@@ -67,6 +67,7 @@ BOOST_AUTO_TEST_CASE(promises_hold_or_do_not_or_were_not_measured) {
 
 BOOST_AUTO_TEST_CASE(json_comes_back_as_it_was) {
   Row row = made_row({100, 100.5}, {101, 102});
+  row.contenders[1].figures = {{"allocations/op", 0}, {"enters/op", 0.25}};
   row.contenders.push_back({.name = "asio", .absent = "no headers"});
   row.promises = {ratio_at_least(row, "asio", 0.5)};
   const Report before = made_report(row);
@@ -76,6 +77,7 @@ BOOST_AUTO_TEST_CASE(json_comes_back_as_it_was) {
   BOOST_TEST(read->conditions.cores == 2u);
   BOOST_TEST_REQUIRE(read->rows.size() == 1u);
   BOOST_TEST(read->rows[0].find("raw")->rounds == row.contenders[0].rounds);
+  BOOST_TEST((read->rows[0].find("floe")->figures == row.contenders[1].figures));
   BOOST_TEST((read->rows[0].find("asio") == nullptr));
   BOOST_TEST(read->rows[0].contenders[2].absent == "no headers");
   BOOST_TEST(contains(to_json(before), R"("value":null,"holds":null)"));

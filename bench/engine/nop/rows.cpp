@@ -15,11 +15,11 @@ void depth_row(Bench& bench, unsigned depth, double promised) {
   RawRing ring;
   LiburingRing liburing;
   const auto on = make_loop();
-  race(row,
-       {{"raw io_uring", [&] { return charge(count, [&] { bare_nops(ring, count, depth); }); }},
-        {"liburing", [&] { return charge(count, [&] { bare_nops(liburing, count, depth); }); }},
-        {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
-       bench.rounds(15));
+  race_in_processes(bench, row,
+                    {{"raw io_uring", [&] { return charge(count, [&] { bare_nops(ring, count, depth); }); }},
+                     {"liburing", [&] { return charge(count, [&] { bare_nops(liburing, count, depth); }); }},
+                     {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
+                    15);
   row.promises = {ratio_at_least(row, "floe", promised, "liburing"), ratio_at_least(row, "floe", promised), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -38,10 +38,10 @@ void stall_row(Bench& bench) {
   Row row{"stall detector, nop depth 32", "ns/op", "floe, not looking", Ratio::throughput};
   if (!bench.wants(row)) return;
   const std::uint64_t count = bench.scaled(400'000) / 32 * 32;
-  race(row,
-       {{"floe, not looking", [&] { return fresh_nops(engine::nanoseconds(0), count); }},
-        {"floe", [&] { return fresh_nops(engine::loop_options().stall_threshold, count); }}},
-       bench.rounds(41));
+  race_in_processes(bench, row,
+                    {{"floe, not looking", [&] { return fresh_nops(engine::nanoseconds(0), count); }},
+                     {"floe", [&] { return fresh_nops(engine::loop_options().stall_threshold, count); }}},
+                    41);
   row.promises = {ratio_at_least(row, "floe", 0.98), allocates_nothing(row)};
   bench.add(std::move(row));
 }

@@ -13,10 +13,10 @@ void sum_row(Bench& bench) {
   const std::uint64_t count = bench.scaled(4'000'000);
   const std::uint64_t expected = count * (count - 1) / 2;
   const auto on = make_loop();
-  race(row,
-       {{kBare, [&] { return charge(count, [&] { require(bare_sum(count) == expected, "bare: wrong sum"); }); }},
-        {"floe", [&] { return charge(*on, count, [&] { require(floe_sum(*on, count) == expected, "floe: wrong sum"); }); }}},
-       bench.rounds(15));
+  race_in_processes(bench, row,
+                    {{kBare, [&] { return charge(count, [&] { require(bare_sum(count) == expected, "bare: wrong sum"); }); }},
+                     {"floe", [&] { return charge(*on, count, [&] { require(floe_sum(*on, count) == expected, "floe: wrong sum"); }); }}},
+                    15);
   row.promises = {ratio_at_most(row, "floe", 1.4), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -43,10 +43,10 @@ void switch_row(Bench& bench) {
   if (!bench.wants(row)) return;
   const std::uint64_t batches = bench.scaled(4'000);
   const auto on = make_loop();
-  race(row,
-       {{kBare, [&] { return switches(batches, bare_batches); }},
-        {"floe", [&] { return switches(batches, [&](std::uint64_t n, bool await) { return floe_batches(*on, n, await); }); }}},
-       bench.rounds(15));
+  race_in_processes(bench, row,
+                    {{kBare, [&] { return switches(batches, bare_batches); }},
+                     {"floe", [&] { return switches(batches, [&](std::uint64_t n, bool await) { return floe_batches(*on, n, await); }); }}},
+                    15);
   row.promises = {difference_at_most(row, "floe", 1.5), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -57,10 +57,11 @@ void waves_row(Bench& bench) {
   const std::uint64_t waves = bench.scaled(1'000);
   const std::uint64_t count = waves * 1'000;
   const auto on = make_loop();
-  race(row,
-       {{kBare, [&] { return charge(count, [&] { require(bare_waves(waves, 1'000) == count, "bare: tasks are missing"); }); }},
-        {"floe", [&] { return charge(*on, count, [&] { require(floe_waves(*on, waves, 1'000) == count, "floe: tasks are missing"); }); }}},
-       bench.rounds(15));
+  race_in_processes(
+      bench, row,
+      {{kBare, [&] { return charge(count, [&] { require(bare_waves(waves, 1'000) == count, "bare: tasks are missing"); }); }},
+       {"floe", [&] { return charge(*on, count, [&] { require(floe_waves(*on, waves, 1'000) == count, "floe: tasks are missing"); }); }}},
+      15);
   row.promises = {ratio_at_most(row, "floe", 1.7), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -75,10 +76,11 @@ void cold_row(Bench& bench) {
     bare_forget_frames();
     return taken;
   };
-  race(row,
-       {{kBare, bare},
-        {"floe", [&] { return charge(*on, count, [&] { require(floe_waves(*on, 1, count) == count, "floe: tasks are missing"); }); }}},
-       bench.rounds(5));
+  race_in_processes(
+      bench, row,
+      {{kBare, bare},
+       {"floe", [&] { return charge(*on, count, [&] { require(floe_waves(*on, 1, count) == count, "floe: tasks are missing"); }); }}},
+      5);
   bench.add(std::move(row));
 }
 
