@@ -100,6 +100,7 @@ class Degraded(floe.Case):
         early = self.load("run.snapshot.early-pre-late-degraded.json")
         self.assertIn("stallme", [task["comm"] for dsq in early["dsq_states"] for task in dsq.get("tasks", [])])
 
+    @floe.long
     def test_half_way_it_is_a_sibling_and_the_run_goes_on_to_its_end(self):
         run = self.stall(f"{floe.WORKERS} 60 stallme:sleep & {deaf(190)}; sleep 60")
         self.assertEqual(run.code, 5, run.reason)

@@ -37,6 +37,7 @@ class GuestEndings(floe.Case):
         self.assertGreater(len(run.snapshots()), 0, "what was kept before the panic is written")
         self.assertIn("sysrq", (self.folder / "console.log").read_text())
 
+    @floe.long
     def test_guest_reboots(self):
         run = self.run_guest("--duration", "30s", "--", "/bin/sh", "-c", "echo b > /proc/sysrq-trigger")
         self.assertEqual(run.code, 1)
@@ -114,6 +115,7 @@ class LyingInit(floe.Case):
 
 
 class OuterMachine(floe.Case):
+    @floe.long
     def test_it_stands_still(self):
         process = self.start("--kernel", floe.newest_kernel(), "--cpus", 1, "--memory", 256, "--outer-silence", "20s", "--duration", "60s")
         machines = self.wait_for(lambda: self.children(process.pid) or process.poll() is not None, 60, "QEMU's start")
@@ -213,6 +215,7 @@ class Interruptions(floe.Case):
         time.sleep(0.5)
         self.check_stopped(process, children, signal.SIGINT, 130)
 
+    @floe.long
     def test_sigterm_while_the_guest_boots(self):
         process, children = self.launch()
         host = self.folder / "host-console.log"

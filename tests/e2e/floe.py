@@ -24,6 +24,18 @@ ONE_INSTANT = os.environ.get("FLOE_ONE_INSTANT", "")
 # What a kernel says that has noticed a pause.
 NOTICED = re.compile(r"soft lockup|rcu.*detected stalls|Marking clocksource .* unstable")
 SKIP = 77  # ctest's SKIP_RETURN_CODE
+LONG = os.environ.get("FLOE_LONG") == "1"
+
+
+def long(test):
+    """Marks a test that runs with FLOE_LONG=1, or when it is asked for by its name: scripts/test has no time for it, scripts/test --long has."""
+    test.long = True
+    return test
+
+
+class Loader(unittest.TestLoader):
+    def getTestCaseNames(self, case):
+        return [name for name in super().getTestCaseNames(case) if getattr(getattr(case, name), "long", False) == LONG]
 
 
 def kernel(prefix):
@@ -135,10 +147,12 @@ class Case(unittest.TestCase):
 
 
 def main():
-    program = unittest.main(exit=False, verbosity=2, module="__main__")
+    program = unittest.main(exit=False, verbosity=2, module="__main__", testLoader=Loader())
     result = program.result
     if not result.wasSuccessful():
         sys.exit(1)
+    if not result.testsRun:
+        sys.exit("no test was chosen: FLOE_LONG=1 runs those marked long, anything else the others")
     if result.testsRun and len(result.skipped) == result.testsRun:
         print(result.skipped[0][1])
         sys.exit(SKIP)

@@ -21,6 +21,7 @@ class Rings(floe.Case):
 
 
 class History(Rings):
+    @floe.long
     def test_thirty_seconds_ten_deep(self):
         run = self.floe("--kernel", floe.newest_kernel(), "--cpus", 1, "--memory", 256, "--duration", "30s", "--ring-depth", 10)
         self.assertEqual(run.code, 0, run.reason)
@@ -37,6 +38,7 @@ class History(Rings):
         self.assertFalse((self.folder / "snapshots").exists(), "a run that passes keeps no snapshots unless asked")
         self.assertEqual(manifest["freeze_us"]["count"], snapshots["taken"])
 
+    @floe.long
     def test_twenty_hertz(self):
         run = self.floe("--kernel", floe.newest_kernel(), "--cpus", 1, "--memory", 256, "--duration", "5s", "--snapshot-hz", 20)
         self.assertEqual(run.code, 0, run.reason)

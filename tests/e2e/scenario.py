@@ -186,6 +186,7 @@ class Scenario(floe.Case):
         names = {task["comm"] for task in json.loads((self.folder / "run.snapshot.a.json").read_text())["task_enrichments"]}
         self.assertLessEqual({"spinner", "sleeper"}, names)
 
+    @floe.long
     def test_a_vcpu_that_crashes_ends_the_run_at_once(self):
         command = ["sh", "-c", "echo b > /proc/sysrq-trigger"]
         run = self.play([{"do": "run", "name": "crash", "command": command, "cpus": "1"}, {"do": "wait", "time": "1h"}],

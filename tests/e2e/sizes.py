@@ -21,12 +21,14 @@ class Sizes(floe.Case):
         self.assertEqual(len(shown["idle_tasks"]), cpus)
         self.assertTrue(shown["tasks_complete"], shown["tasks_problems"])
 
+    @floe.long
     def test_1_vcpu_256_mib(self):
         self.check(1, 256)
 
     def test_4_vcpus_1_gib(self):
         self.check(4, 1024)
 
+    @floe.long
     def test_2_vcpus_5_gib(self):
         self.check(2, 5120)
 
