@@ -12,7 +12,7 @@ struct frame_pool::janitor {
   janitor() : places(new void*[total()]) {
     void** place = places.get();
     for (std::size_t index = 0; index < kClasses; ++index) {
-      tls.stacks[index] = {place, place, place + most_of(index)};
+      tls.stacks[index] = {nullptr, place, place, place + most_of(index)};
       place += most_of(index);
     }
     tls.state = lists::kOpen;
@@ -21,15 +21,16 @@ struct frame_pool::janitor {
     tls.state = lists::kClosed;
     for (std::size_t index = 0; index < kClasses; ++index) {
       stack& free = tls.stacks[index];
-      while (free.top != free.bottom) {
-        void* const frame = *--free.top;
-        FLOE_POOL_SHOW(frame, size_of(index));
-        ::operator delete(frame);
-      }
+      if (free.last != nullptr) give_back(free.last, index);
+      while (free.top != free.bottom) give_back(*--free.top, index);
       free = {};
     }
   }
 
+  static void give_back(void* frame, [[maybe_unused]] std::size_t index) {
+    FLOE_POOL_SHOW(frame, size_of(index));
+    ::operator delete(frame);
+  }
   static constexpr std::size_t total() {
     std::size_t all = 0;
     for (std::size_t index = 0; index < kClasses; ++index) all += most_of(index);
@@ -56,20 +57,21 @@ void frame_pool::watch_thread() {
   static_cast<void>(cleaner);
 }
 
+// Too large for a class, more than its share, or the first one on a thread that has made none: only that one has a second try.
 void frame_pool::release_slowly(void* frame, std::size_t bytes) noexcept {
-  watch_thread();
-  const std::size_t index = class_of(bytes);
-  if (index >= kClasses || tls.stacks[index].top == tls.stacks[index].limit) {
-    ::operator delete(frame);
+  if (class_of(bytes) < kClasses && tls.state == lists::kUnwatched) {
+    watch_thread();
+    release(frame, bytes);
   } else {
-    keep(frame, index);
+    ::operator delete(frame);
   }
 }
 
 frame_pool_counters frame_pool::counters() {
   frame_pool_counters all = tls.counters;
   for (std::size_t index = 0; index < kClasses; ++index) {
-    all.cached_bytes += static_cast<std::size_t>(tls.stacks[index].top - tls.stacks[index].bottom) * size_of(index);
+    const stack& free = tls.stacks[index];
+    all.cached_bytes += (static_cast<std::size_t>(free.top - free.bottom) + (free.last != nullptr ? 1 : 0)) * size_of(index);
   }
   return all;
 }
