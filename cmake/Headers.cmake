@@ -29,5 +29,11 @@ endfunction()
 function(floe_use_headers target name)
   if(FLOE_PCH)
     target_precompile_headers(${target} REUSE_FROM ${name})
+    # ccache need not run the preprocessor before the compiler: a tenth of the time where nothing is cached. It is what notices .incbin,
+    # though, in the two targets that have one.
+    get_target_property(launcher ${target} CXX_COMPILER_LAUNCHER)
+    if(launcher MATCHES "ccache" AND NOT target MATCHES "^floe_(vmm|tiny_guest)$")
+      set_target_properties(${target} PROPERTIES CXX_COMPILER_LAUNCHER "env;CCACHE_DEPEND=1;${launcher}")
+    endif()
   endif()
 endfunction()

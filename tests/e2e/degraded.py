@@ -59,6 +59,7 @@ class Degraded(floe.Case):
             self.assertIn(dump["reason"], shown.stdout)
         return dump
 
+    @floe.long
     def test_on_demand_it_is_an_answer_and_the_run_goes_on(self):
         process = self.launch(f"sleep 3; {deaf(140)}; {deaf(140)}; sleep 60")
         self.is_deaf(1)

@@ -24,6 +24,7 @@ class GuestEndings(floe.Case):
         self.assertIn("out\n", run.out)
         self.assertEqual(sorted((self.folder / "workload.log").read_text().split()), ["err", "out"])
 
+    @floe.long
     def test_init_exits(self):
         run = self.run_guest("--append", "rdinit=/bin/false", "--add", "/bin/false")
         self.assertEqual(run.code, 6)

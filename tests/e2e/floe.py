@@ -28,7 +28,7 @@ LONG = os.environ.get("FLOE_LONG") == "1"
 
 
 def long(test):
-    """Marks a test that runs with FLOE_LONG=1, or when it is asked for by its name: scripts/test has no time for it, scripts/test --long has."""
+    """Marks a test that scripts/test has no time for: it runs with FLOE_LONG=1 (scripts/test --long), or when asked for by its name."""
     test.long = True
     return test
 

@@ -112,6 +112,7 @@ class Scenario(floe.Case):
         scheduler = self.log("scheduler.log")
         self.assertLess(scheduler.index("floe_fair: exit kind=64"), scheduler.index("floe_error: exit kind=64"), scheduler)
 
+    @floe.long
     def test_kernel_memory_is_what_the_kernel_says_it_is(self):
         shown = "echo panic $(cat /proc/sys/kernel/panic)"
         cpu = {"symbol": "cpu_info", "field": "x86_cache_size", "cpu": 1}
@@ -194,6 +195,7 @@ class Scenario(floe.Case):
         self.assertEqual(run.code, 6, run.reason)
         self.assertRegex(run.reason, "^the guest crashed: .* on vCPU 1$")
 
+    @floe.long
     def test_a_step_that_fails_is_the_reason_of_the_run(self):
         run = self.play([{"do": "run", "name": "p", "command": ["sh", "-c", "exit 7"]}, {"do": "wait-for", "name": "p"},
                          check({"process": "p"}, "==", "exited 0"), {"do": "wait", "time": "1h"}], kernel="6.")
