@@ -19,7 +19,7 @@ void depth_row(Bench& bench, unsigned depth, double promised) {
                     {{"raw io_uring", [&] { return charge(count, [&] { bare_nops(ring, count, depth); }); }},
                      {"liburing", [&] { return charge(count, [&] { bare_nops(liburing, count, depth); }); }},
                      {"floe", [&] { return charge(*on, count, [&] { floe_nops(*on, count, depth); }); }}},
-                    15);
+                    45);
   row.promises = {ratio_at_least(row, "floe", promised, "liburing"), ratio_at_least(row, "floe", promised), allocates_nothing(row)};
   bench.add(std::move(row));
 }

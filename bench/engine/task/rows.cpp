@@ -16,7 +16,7 @@ void sum_row(Bench& bench) {
   race_in_processes(bench, row,
                     {{kBare, [&] { return charge(count, [&] { require(bare_sum(count) == expected, "bare: wrong sum"); }); }},
                      {"floe", [&] { return charge(*on, count, [&] { require(floe_sum(*on, count) == expected, "floe: wrong sum"); }); }}},
-                    15);
+                    45);
   row.promises = {ratio_at_most(row, "floe", 1.4), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -46,7 +46,7 @@ void switch_row(Bench& bench) {
   race_in_processes(bench, row,
                     {{kBare, [&] { return switches(batches, bare_batches); }},
                      {"floe", [&] { return switches(batches, [&](std::uint64_t n, bool await) { return floe_batches(*on, n, await); }); }}},
-                    15);
+                    45);
   row.promises = {difference_at_most(row, "floe", 1.5), allocates_nothing(row)};
   bench.add(std::move(row));
 }
@@ -61,7 +61,7 @@ void waves_row(Bench& bench) {
       bench, row,
       {{kBare, [&] { return charge(count, [&] { require(bare_waves(waves, 1'000) == count, "bare: tasks are missing"); }); }},
        {"floe", [&] { return charge(*on, count, [&] { require(floe_waves(*on, waves, 1'000) == count, "floe: tasks are missing"); }); }}},
-      15);
+      45);
   row.promises = {ratio_at_most(row, "floe", 1.7), allocates_nothing(row)};
   bench.add(std::move(row));
 }

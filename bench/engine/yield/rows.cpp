@@ -16,7 +16,7 @@ void plain_row(Bench& bench, unsigned ready) {
       bench, row,
       {{"bare queue", [&] { return charge(turns, [&] { require(bare_yields(ready, turns) == turns, "bare: turns are missing"); }); }},
        {"floe", [&] { return charge(*on, turns, [&] { require(floe_yields(*on, ready, turns) == turns, "floe: turns are missing"); }); }}},
-      11);
+      33);
   if (ready == 64) row.promises.push_back(either(median_at_most(row, "floe", 4), ratio_at_most(row, "floe", 1.3)));
   row.promises.push_back(allocates_nothing(row));
   bench.add(std::move(row));
@@ -46,7 +46,7 @@ void deadline_row(Bench& bench, unsigned ready) {
     }
     return all;
   };
-  race_in_processes(bench, row, {{"bare calendar", bare}, {"floe", ours}}, 11);
+  race_in_processes(bench, row, {{"bare calendar", bare}, {"floe", ours}}, 33);
   if (ready == 64) row.promises.push_back(either(median_at_most(row, "floe", 18), ratio_at_most(row, "floe", 1.3)));
   row.promises.push_back(allocates_nothing(row));
   bench.add(std::move(row));
