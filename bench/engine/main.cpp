@@ -15,7 +15,7 @@ floe::engine::task<void> task_of_nothing() {
 int main(int count, char** arguments) {
   using namespace floe::bench;
   Bench bench;
-  CLI::App app("floe's engine beside its rivals; a full run takes some four minutes");
+  CLI::App app("floe's engine beside its rivals; a full run takes two minutes");
   add_options(app, bench.settings);
   app.add_option("--processes", bench.asked_processes, "processes that share the rounds of a row of CPU work (5; with --quick 1)")
       ->check(CLI::Range(1, 100));

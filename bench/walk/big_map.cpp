@@ -45,9 +45,14 @@ int make_big_map(std::uint32_t entries) {
   const int why = errno;
   ::close(types.fd);
   if (map < 0) return -why;
+  std::vector<std::uint32_t> keys(entries);
+  std::vector<WalkSample> samples(entries);
   for (std::uint32_t key = 0; key < entries; ++key) {
-    const WalkSample sample{key * std::uint64_t{1'000'003}, key % 64, key * 7};
-    if (::bpf_map_update_elem(map, &key, &sample, BPF_ANY) == 0) continue;
+    keys[key] = key;
+    samples[key] = {key * std::uint64_t{1'000'003}, key % 64, key * 7};
+  }
+  std::uint32_t count = entries;
+  if (::bpf_map_update_batch(map, keys.data(), samples.data(), &count, nullptr) != 0) {
     const int refused = errno;
     ::close(map);
     return -refused;

@@ -11,7 +11,7 @@ namespace {
 void depth_row(Bench& bench, unsigned depth, double promised) {
   Row row{fmt::format("nop, depth {}", depth), "ns/op", "raw io_uring", Ratio::throughput};
   if (!bench.wants(row)) return;
-  const std::uint64_t count = bench.scaled(depth == 1 ? 200'000 : 800'000) / depth * depth;
+  const std::uint64_t count = bench.scaled(depth == 1 ? 100'000 : 400'000) / depth * depth;
   RawRing ring;
   LiburingRing liburing;
   const auto on = make_loop();
