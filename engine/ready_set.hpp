@@ -33,24 +33,33 @@ class ready_fifo {
   }
   void push(promise_base& task) {
     task.next = nullptr;
-    *end_ = &task;
-    end_ = &task.next;
+    *ends_[kHere] = &task;
+    ends_[kHere] = &task.next;
   }
   promise_base& pop() {
     promise_base& task = *head_;
     head_ = task.next;
     if (head_ == nullptr) {  // nor is there anything to prefetch: a null address costs a walk of the page tables each time
-      end_ = &head_;
+      ends_[kHere] = &head_;
       return task;
     }
     __builtin_prefetch(head_, 1);
     __builtin_prefetch(reinterpret_cast<const std::byte*>(head_) + 64, 1);
     return task;
   }
+  // Where nobody can guess whether it was the last: a load instead of the branch that compilers make of other forms.
+  promise_base& pop_perhaps_last() {
+    promise_base& task = *head_;
+    head_ = task.next;
+    ends_[kHere] = ends_[head_ == nullptr ? kEmpty : kHere];
+    return task;
+  }
 
  private:
+  enum : unsigned { kEmpty, kHere };
+
   promise_base* head_ = nullptr;
-  promise_base** end_ = &head_;
+  promise_base** ends_[2] = {&head_, &head_};  // where the next task is put: into an empty one, and now
 };
 
 class ready_set {
@@ -59,10 +68,10 @@ class ready_set {
   static constexpr nanos kBucketNanos = 1 << 16;
   static constexpr unsigned kFairness = 16;  // one in so many resumes goes to a task without a deadline
 
-  bool empty() const { return rest_.empty() && urgent_ == 0; }
-  std::size_t size() const { return urgent_ + rest_.count_up_to(~std::size_t{0}); }  // walks
-  bool has_more_than(std::size_t few) const { return urgent_ > few || urgent_ + rest_.count_up_to(few + 1) > few; }
-  std::size_t size_with_deadline() const { return urgent_; }
+  bool empty() const { return rest_.empty() && !has_deadlines(); }
+  bool has_deadlines() const { return urgent_; }
+  std::size_t size() const { return count_up_to(~std::size_t{0}); }  // walks
+  bool has_more_than(std::size_t few) const { return count_up_to(few + 1) > few; }
   std::uint64_t aged() const { return aged_; }
 
   // `now` may lag behind; it only says where the calendar begins when nothing is in it. (A reference: it is rarely read.)
@@ -73,19 +82,20 @@ class ready_set {
   }
 
   promise_base& pop() {
-    if (urgent_ == 0) return rest_.pop();
+    if (!has_deadlines()) return rest_.pop();
     if (!rest_.empty() && ++in_a_row_ >= kFairness) {
       in_a_row_ = 0;
       ++aged_;
       return rest_.pop();
     }
-    --urgent_;
-    return pop_urgent();
+    promise_base& task = pop_urgent();
+    urgent_ = occupied_ != 0 || !far_.empty();
+    return task;
   }
 
   // Is something ready that should run before a task with this deadline? At the grain of the calendar.
   bool has_earlier_than(nanos deadline) const {
-    if (urgent_ == 0) return false;
+    if (!has_deadlines()) return false;
     if (deadline == kNever) return true;
     return first_slot() < slot_of(deadline);
   }
@@ -100,6 +110,13 @@ class ready_set {
     }
   };
 
+  std::size_t count_up_to(std::size_t most) const {
+    std::size_t count = rest_.count_up_to(most) + far_.size();
+    for (std::uint64_t left = occupied_; left != 0 && count < most; left &= left - 1)
+      count += near_[static_cast<unsigned>(std::countr_zero(left))].count_up_to(most - count);
+    return count;
+  }
+
   static std::int64_t slot_of(nanos at) { return at >> std::countr_zero(std::uint64_t{kBucketNanos}); }
 
   std::int64_t first_slot() const {
@@ -110,7 +127,7 @@ class ready_set {
 
   // Out of line: each coroutine that waits would contain it.
   [[gnu::noinline]] void push_urgent(promise_base& task, nanos deadline, nanos now) {
-    ++urgent_;
+    urgent_ = true;
     // The calendar begins with the bucket that was emptied last, or with today. Late ones share that bucket: they are all late, and the one
     // that came first waits longest.
     if (occupied_ == 0) base_ = slot_of(now);
@@ -135,8 +152,8 @@ class ready_set {
     }
     base_ = near;
     const unsigned bucket = static_cast<unsigned>(near & (kBuckets - 1));
-    promise_base& task = near_[bucket].pop();
-    if (near_[bucket].empty()) occupied_ &= ~(std::uint64_t{1} << bucket);
+    promise_base& task = near_[bucket].pop_perhaps_last();
+    occupied_ &= ~(std::uint64_t{near_[bucket].empty()} << bucket);
     return task;
   }
 
@@ -146,7 +163,7 @@ class ready_set {
   std::int64_t base_ = 0;
   std::vector<distant> far_;
   std::uint64_t order_ = 0;
-  std::size_t urgent_ = 0;
+  bool urgent_ = false;  // is anything near or far? One byte to look at for those without deadlines
   unsigned in_a_row_ = 0;
   std::uint64_t aged_ = 0;
 };

@@ -1,5 +1,6 @@
-// linux_dirty SECONDS PAGES...: dirties each number of PAGES a second for SECONDS, one after the other, evenly: a hundredth every 10 ms, one
-// word a page, round a buffer of that many. Says of each when it began and ended and how many it dirtied, so that a guest too slow for it shows.
+// linux_dirty SECONDS PAGES...: dirties each number of PAGES a second for SECONDS, one after the other, evenly: a hundredth every 10 ms,
+// one word a page, round a buffer of that many. Says of each when it began and ended and how many it dirtied: a guest too slow for it
+// shows.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -50,10 +50,28 @@ BOOST_AUTO_TEST_CASE(earliest_deadline_first_near_and_far) {
   set.push(patient, now);
   for (const nanos deadline : deadlines) set.push(make(deadline), now);
   std::vector<nanos> seen;
-  while (set.size_with_deadline() != 0) seen.push_back(set.pop().deadline());
+  while (set.has_deadlines()) seen.push_back(set.pop().deadline());
   const std::vector<nanos> expected = {10, 200'000, 3'000'000, 5'000'000, 4'999'999'999, 10'000'000'000};
   BOOST_TEST(seen == expected, boost::test_tools::per_element());
   BOOST_TEST(&set.pop() == &patient);
+}
+
+BOOST_AUTO_TEST_CASE(counts_what_is_near_and_far_and_without_a_deadline) {
+  detail::ready_set set;
+  BOOST_TEST(set.size() == 0U);
+  for (const nanos deadline : {nanos{200'000}, nanos{200'001}, nanos{3'000'000}, nanos{10'000'000'000}, kNever, kNever}) {
+    const std::size_t before = set.size();
+    set.push(make(deadline), 100'000);
+    BOOST_TEST(set.size() == before + 1);
+    BOOST_TEST(set.has_more_than(before));
+    BOOST_TEST(!set.has_more_than(before + 1));
+  }
+  for (std::size_t left = 6; left != 0; --left) {
+    BOOST_TEST(set.size() == left);
+    BOOST_TEST(set.has_deadlines() == (left > 2));
+    set.pop();
+  }
+  BOOST_TEST(set.empty());
 }
 
 BOOST_AUTO_TEST_CASE(random_deadlines_leave_in_order_of_bucket) {
