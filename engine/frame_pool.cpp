@@ -12,7 +12,7 @@ struct frame_pool::janitor {
   janitor() : places(new void*[total()]) {
     void** place = places.get();
     for (std::size_t index = 0; index < kClasses; ++index) {
-      tls.stacks[index] = {nullptr, place, place, place + most_of(index)};
+      tls.stacks[index] = {nullptr, false, place, place, place + most_of(index)};
       place += most_of(index);
     }
     tls.state = lists::kOpen;
@@ -21,7 +21,7 @@ struct frame_pool::janitor {
     tls.state = lists::kClosed;
     for (std::size_t index = 0; index < kClasses; ++index) {
       stack& free = tls.stacks[index];
-      if (free.last != nullptr) give_back(free.last, index);
+      if (free.last_is_here) give_back(free.last, index);
       while (free.top != free.bottom) give_back(*--free.top, index);
       free = {};
     }
@@ -71,7 +71,7 @@ frame_pool_counters frame_pool::counters() {
   frame_pool_counters all = tls.counters;
   for (std::size_t index = 0; index < kClasses; ++index) {
     const stack& free = tls.stacks[index];
-    all.cached_bytes += (static_cast<std::size_t>(free.top - free.bottom) + (free.last != nullptr ? 1 : 0)) * size_of(index);
+    all.cached_bytes += (static_cast<std::size_t>(free.top - free.bottom) + (free.last_is_here ? 1 : 0)) * size_of(index);
   }
   return all;
 }

@@ -45,8 +45,8 @@ class frame_pool {
       return from_malloc(bytes);
     stack& free = tls.stacks[index];
     void* frame = free.last;
-    if (frame != nullptr) [[likely]] {
-      free.last = nullptr;
+    if (free.last_is_here) [[likely]] {
+      free.last_is_here = false;
     } else {
       if (free.top == free.bottom) [[unlikely]]
         return from_malloc(bytes);
@@ -61,8 +61,11 @@ class frame_pool {
     if (index >= kClasses) [[unlikely]]
       return release_slowly(frame, bytes);
     stack& free = tls.stacks[index];
-    if (free.last == nullptr && free.limit != nullptr) [[likely]] {
+    if (frame == free.last) [[likely]] {
+      free.last_is_here = true;
+    } else if (!free.last_is_here && free.limit != nullptr) {
       free.last = frame;
+      free.last_is_here = true;
     } else {
       if (free.top == free.limit) [[unlikely]]
         return release_slowly(frame, bytes);
@@ -84,10 +87,12 @@ class frame_pool {
   static void watch_thread();
 
   // The addresses of the free frames of a class, in an array: unlike a list through the frames it is not held up by one that the cache has
-  // lost. All null until the thread's janitor, which empties it at the thread's end, is there: nothing to take, no room. One frame lies
-  // before the array: who awaits one task after the other takes and gives that, and the CPU knows its address a load earlier.
+  // lost. All null until the thread's janitor, which empties it at the thread's end, is there: nothing to take, no room. The frame freed
+  // last lies before the array. Who awaits one task after the other takes and gives that, again and again; its address is not written
+  // anew, so that no round waits for a store of the one before. While it is not here, the address is only compared with.
   struct stack {
     void* last;
+    bool last_is_here;
     void** top;
     void** bottom;
     void** limit;

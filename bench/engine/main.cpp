@@ -2,6 +2,7 @@
 //
 // bench.hpp says how it measures, bench/report/report.hpp what a result is, and each folder here is one task.
 #include <CLI/CLI.hpp>
+#include <vector>
 
 #include "bench/engine/bench.hpp"
 
@@ -20,7 +21,10 @@ int main(int count, char** arguments) {
   app.add_option("--processes", bench.asked_processes, "processes that share the rounds of a row of CPU work (5; with --quick 1)")
       ->check(CLI::Range(1, 100));
   app.add_option("--row", bench.only_row, "the row of exactly this name");
+  std::size_t heap_offset = 0;
+  app.add_option("--heap-offset", heap_offset, "bytes to lay before all that is measured")->check(CLI::Range(0, 1 << 20));
   CLI11_PARSE(app, count, arguments);
+  const std::vector<char> before(heap_offset);
   pin_to_engine_core();
   bench.report.bench = "engine";
   bench.report.conditions = conditions();

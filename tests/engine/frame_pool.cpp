@@ -1,7 +1,9 @@
 #include "engine/frame_pool.hpp"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cstring>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -20,6 +22,31 @@ BOOST_AUTO_TEST_CASE(reuses_a_frame_of_the_same_class) {
   BOOST_TEST(second == first);
   BOOST_TEST(pool::counters().misses == misses);
   pool::release(second, 128);
+}
+
+// Whatever the order in which they come back, no frame is handed out twice, and each that is free is counted.
+BOOST_AUTO_TEST_CASE(frames_in_use_are_distinct_in_any_order) {
+  constexpr std::size_t kBytes = 900, kMost = 5;
+  std::mt19937 random(3);
+  std::vector<void*> held;
+  for (std::size_t index = 0; index < kMost; ++index) held.push_back(pool::allocate(kBytes));
+  for (void* const one : held) pool::release(one, kBytes);
+  held.clear();
+  const frame_pool_counters all_free = pool::counters();
+  for (int step = 0; step < 10'000; ++step) {
+    if (held.size() < kMost && random() % 2 == 0) {
+      void* const one = pool::allocate(kBytes);
+      BOOST_REQUIRE(std::find(held.begin(), held.end(), one) == held.end());
+      held.push_back(one);
+    } else if (!held.empty()) {
+      const auto which = held.begin() + static_cast<std::ptrdiff_t>(random() % held.size());
+      pool::release(*which, kBytes);
+      held.erase(which);
+    }
+    BOOST_REQUIRE(pool::counters().cached_bytes == all_free.cached_bytes - held.size() * 960);
+  }
+  BOOST_TEST(pool::counters().misses == all_free.misses);
+  for (void* const one : held) pool::release(one, kBytes);
 }
 
 BOOST_AUTO_TEST_CASE(large_frames_bypass_the_pool) {
@@ -50,6 +77,20 @@ BOOST_AUTO_TEST_CASE(frames_may_change_threads) {
     pool::release(again, 300);
   });
   other.join();
+}
+
+// The pool still knows the address of a frame that another thread has given back to malloc, which may hand it out again.
+BOOST_AUTO_TEST_CASE(a_frame_freed_elsewhere_is_not_handed_out_here) {
+  void* const gone = pool::allocate(1500);
+  pool::release(gone, 1500);
+  BOOST_REQUIRE(pool::allocate(1500) == gone);
+  std::thread([gone] { pool::release(gone, 1500); }).join();
+  void* const next = pool::allocate(1500);
+  std::memset(next, 1, 1500);
+  void* const another = pool::allocate(1500);
+  BOOST_TEST(another != next);
+  pool::release(next, 1500);
+  pool::release(another, 1500);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
