@@ -22,6 +22,8 @@ class Scene {
  public:
   virtual ~Scene() = default;
   virtual Result<> round() = 0;
+  // In every how many rounds it has its turn. Two, but where a round is a single pause and medians of pauses are compared.
+  virtual unsigned every() const { return 2; }
   virtual void add_rows(Report& report) const = 0;
 };
 
