@@ -49,13 +49,13 @@ int main(int count, char** arguments) {
   Settings settings;
   double seconds = 0;
   std::string snapshots;
-  CLI::App app("How long floe stops a guest, and for what; a full run takes two minutes and a half");
+  CLI::App app("How long floe stops a guest, and for what; a full run takes two minutes");
   add_options(app, settings);
-  app.add_option("--seconds", seconds, "how long rounds are repeated; 130, with --quick one of each")->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--seconds", seconds, "how long rounds are repeated; 110, with --quick one of each")->check(CLI::Range(0.0, 3600.0));
   app.add_option("--snapshots", snapshots, "OUT/snapshots of a floe run --keep-snapshots, for the rows about a real kernel's pages")
       ->check(CLI::ExistingDirectory);
   CLI11_PARSE(app, count, arguments);
-  if (seconds == 0 && !settings.quick) seconds = 130;
+  if (seconds == 0 && !settings.quick) seconds = 110;
   if (tiny::unavailable()) {
     fmt::print(stderr, "bench_freeze: skipped: {}\n", *tiny::unavailable());
     return kSkipped;
