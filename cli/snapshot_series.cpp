@@ -100,6 +100,10 @@ bool SnapshotSeries::nothing_fits(const freeze::Captured& capture) const {
 
 engine::task<> SnapshotSeries::hurry(freeze::Cause cause, bool latched) {
   if (!ring_too_small_.empty()) co_return engine::ok;
+  if (refusing_) {  // another one would not fit either
+    const auto refused = co_await refuse_ring();
+    co_return refused.failure();
+  }
   const auto taken = co_await coordinator_->capture(cause);
   if (!taken) co_return taken.failure();
   if (taken->capture && taken->capture->degraded()) failure_.degraded(cause, taken->capture);
@@ -148,6 +152,7 @@ void SnapshotSeries::captured(const std::shared_ptr<const freeze::Captured>& cap
 
 // Nothing can be kept: says what could, and ends the ticks.
 engine::task<> SnapshotSeries::refuse_ring() {
+  refusing_ = true;
   const auto work = [this]() -> Result<freeze::ImageSize> { return freeze::measure_image(vm_.ram()); };
   const auto size = co_await capture_pool_.run(work);
   if (!size) co_return size.failure();

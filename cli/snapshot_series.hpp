@@ -148,6 +148,7 @@ class SnapshotSeries {
   std::uint64_t rendered_sequence_ = 0;
   std::string stuck_;
   bool refusal_told_ = false;
+  bool refusing_ = false;  // what would fit is being measured, or was
   std::string ring_too_small_;
 
   RunReport report_;  // the snapshot and walk parts only
